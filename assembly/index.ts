@@ -1,0 +1,12 @@
+// The binary interface at a glance: every export, grouped by the object it works on. Numbers only cross this line.
+// Result >= 0 is success or a count, < 0 is -errno. `*_create` answers 0 when the heap is full.
+
+import { CORE_ABI } from './abi';
+
+/** @returns the version of this interface (abi.ts, CORE_ABI). */
+export function core_abi(): i32 {
+  return CORE_ABI;
+}
+
+// arena: the heap of records
+export { arena_alloc, arena_create, arena_free } from './arena';

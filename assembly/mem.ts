@@ -1,0 +1,45 @@
+// Addresses and bytes: range checks, alignment, big-endian access, copies. The lowest room of the core; imports nothing.
+// Kernel counterpart: asm/byteorder.h, linux/align.h, linux/overflow.h.
+
+/** Does [start, start + size) leave the 64-bit address space? A range may end exactly at 2^64. size 0 wraps never. */
+// @ts-expect-error: decorator
+@inline
+export function range_wraps(start: u64, size: u64): bool {
+  return size != 0 && start + (size - 1) < start;
+}
+
+// @ts-expect-error: decorator
+@inline
+export function align_up(value: usize, alignment: usize): usize {
+  return (value + (alignment - 1)) & ~(alignment - 1);
+}
+
+// @ts-expect-error: decorator
+@inline
+export function get_be16(p: usize): u32 {
+  return <u32>bswap<u16>(load<u16>(p));
+}
+
+// @ts-expect-error: decorator
+@inline
+export function get_be32(p: usize): u32 {
+  return bswap<u32>(load<u32>(p));
+}
+
+// @ts-expect-error: decorator
+@inline
+export function get_be64(p: usize): u64 {
+  return bswap<u64>(load<u64>(p));
+}
+
+// @ts-expect-error: decorator
+@inline
+export function put_be32(p: usize, value: u32): void {
+  store<u32>(p, bswap<u32>(value));
+}
+
+// @ts-expect-error: decorator
+@inline
+export function put_be64(p: usize, value: u64): void {
+  store<u64>(p, bswap<u64>(value));
+}

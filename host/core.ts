@@ -1,0 +1,139 @@
+// The only file that touches WebAssembly and the loader: makes a core in a memory, hands out its exports and views, keeps its
+// pulse. A core owns one region of one memory; several cores share nothing, even inside one memory.
+//
+// Region of a core made by createCore:      base                base + heap                       base + length
+//                                            | heap (records)    | user windows (pages)             |
+// With its own memory the first page is left unused, so that address 0 is never a record.
+import { instantiate } from '@assemblyscript/loader';
+import { ARENA_FAIL_NTH, ARENA_LIVE_BYTES, CORE_ABI, PAGE_SIZE_4K } from '../assembly/abi.ts';
+
+/** The binary interface (assembly/index.ts). 64-bit parameters are bigint; linear addresses are numbers and may come back signed. */
+export interface CoreExports {
+  core_abi(): number;
+  arena_create(base: number, size: number): number;
+  arena_alloc(arena: number, size: number): number;
+  arena_free(arena: number, address: number, size: number): void;
+}
+
+export interface CoreOptions {
+  /**
+   * A memory of the embedder's; the core then uses only [base, base + length) of it. It must not be shared. Without it the host
+   * makes one of `length` bytes.
+   */
+  memory?: WebAssembly.Memory;
+  /** Start of the core's region in `memory`, a multiple of 4096. Default 0. */
+  base?: number;
+  /** Bytes of the region, a multiple of 4096. Default 64 MiB, or all of `memory` behind `base`. */
+  length?: number;
+  /** Bytes for the core's own records (chains, IDALs, tables), below 2 GiB. Default a quarter of the region, at most 512 MiB. */
+  heapSize?: number;
+}
+
+/** Where the compiled core comes from; each public entry binds its own. */
+export type CoreSource = () => Promise<WebAssembly.Module>;
+
+/** A trap inside the core: a bug of ours. The instance it happened in is dead and refuses further calls. */
+export class CoreFault extends Error {
+  override readonly name = 'CoreFault';
+  constructor(cause: unknown) {
+    super(`the core trapped and is dead: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
+}
+
+const DEFAULT_LENGTH = 64 * 1024 * 1024;
+const WASM_PAGE = 65536;
+const HEAP_LIMIT = 0x80000000;
+const HEAP_MAX_DEFAULT = 512 * 1024 * 1024;
+
+export class Core {
+  readonly exports: CoreExports;
+  readonly memory: WebAssembly.Memory;
+  /** Linear address of the arena, the first argument of every `*_create` export. */
+  readonly arena: number;
+  /** First linear address of the user windows, and the first one behind them; both page aligned. */
+  readonly userBase: number;
+  readonly userEnd: number;
+  #fault: CoreFault | null = null;
+  #u8: Uint8Array;
+  #view: DataView;
+
+  constructor(exports: CoreExports, memory: WebAssembly.Memory, heapBase: number, userBase: number, userEnd: number) {
+    if (exports.core_abi() !== CORE_ABI)
+      throw new Error(`core interface ${exports.core_abi()}, host expects ${CORE_ABI}`);
+    this.exports = exports;
+    this.memory = memory;
+    this.arena = exports.arena_create(heapBase, userBase - heapBase) >>> 0;
+    if (this.arena === 0) throw new RangeError('the heap is too small for the core');
+    this.userBase = userBase;
+    this.userEnd = userEnd;
+    this.#u8 = new Uint8Array(memory.buffer);
+    this.#view = new DataView(memory.buffer);
+  }
+
+  /** All of the memory as bytes; retaken when an embedder's memory has grown. */
+  get u8(): Uint8Array {
+    if (this.#u8.byteLength === 0 || this.#u8.buffer !== this.memory.buffer)
+      this.#u8 = new Uint8Array(this.memory.buffer);
+    return this.#u8;
+  }
+
+  /** All of the memory as a DataView; retaken like `u8`. */
+  get view(): DataView {
+    if (this.#view.buffer !== this.memory.buffer) this.#view = new DataView(this.memory.buffer);
+    return this.#view;
+  }
+
+  /** Bytes of records alive in the heap. 0 when everything is closed. */
+  get liveBytes(): number {
+    return this.view.getUint32(this.arena + ARENA_LIVE_BYTES, true);
+  }
+
+  /** Fault injection: the n-th allocation from now answers "full", once. 0 switches it off. */
+  failAllocation(nth: number): void {
+    this.view.setUint32(this.arena + ARENA_FAIL_NTH, nth, true);
+  }
+
+  /** Throws when the core is dead. */
+  assertAlive(): void {
+    if (this.#fault !== null) throw this.#fault;
+  }
+
+  /** Turns a trap into a CoreFault and marks the core dead; passes every other error on. */
+  fault(error: unknown): never {
+    if (error instanceof WebAssembly.RuntimeError) {
+      this.#fault = new CoreFault(error);
+      throw this.#fault;
+    }
+    throw error;
+  }
+}
+
+/**
+ * Makes a core in its own memory or in a region of the embedder's.
+ * @throws RangeError when the region is misaligned, too small, outside the memory, or its heap would lie above 2 GiB;
+ * TypeError when the memory is shared.
+ */
+export async function createCore(source: CoreSource, options: CoreOptions = {}): Promise<Core> {
+  const base = options.base ?? 0;
+  const own = options.memory === undefined;
+  if (own && base !== 0) throw new RangeError('base goes with memory');
+  const length = options.length ?? (own ? DEFAULT_LENGTH : (options.memory?.buffer.byteLength ?? 0) - base);
+  if (!Number.isInteger(base) || base < 0 || base % PAGE_SIZE_4K !== 0)
+    throw new RangeError(`base ${base} is not a multiple of 4096`);
+  if (!Number.isInteger(length) || length % PAGE_SIZE_4K !== 0)
+    throw new RangeError(`length ${length} is not a multiple of 4096`);
+  if (length < 2 * WASM_PAGE || base + length > 0x100000000 - WASM_PAGE)
+    throw new RangeError(`length ${length}: a core needs 128 KiB and reaches at most to just under 4 GiB`);
+  const heapBase = base === 0 ? WASM_PAGE : base;
+  const heapSize = options.heapSize ?? Math.min(Math.floor(length / 4 / PAGE_SIZE_4K) * PAGE_SIZE_4K, HEAP_MAX_DEFAULT);
+  const userBase = Math.ceil((heapBase + heapSize) / PAGE_SIZE_4K) * PAGE_SIZE_4K;
+  if (userBase > HEAP_LIMIT)
+    throw new RangeError('the heap must lie below 2 GiB: a format-1 CCW holds a 31-bit address');
+  if (userBase > base + length) throw new RangeError(`heapSize ${heapSize} does not fit into the region`);
+  const pages = Math.ceil(length / WASM_PAGE);
+  const memory = options.memory ?? new WebAssembly.Memory({ initial: pages, maximum: pages });
+  if (!(memory.buffer instanceof ArrayBuffer)) throw new TypeError('the memory of a core must not be shared');
+  if (base + length > memory.buffer.byteLength) throw new RangeError('the region reaches beyond the memory');
+  const { instance } = await instantiate(await source(), { env: { memory } });
+  return new Core(instance.exports as unknown as CoreExports, memory, heapBase, userBase, base + length);
+}

@@ -1,0 +1,189 @@
+// The edge of the subsystem: a process and its system calls. Inside, a call answers with -errno; here that becomes the number
+// (`ioctlRaw`, ...) or a VfioError (`ioctl`, ...). A trap inside the core marks it dead (CoreFault).
+import { EBADF, EINVAL } from '../assembly/abi.ts';
+import type { Core } from './core.ts';
+import { VfioError } from './errno.ts';
+import { ioctlName } from './uapi/ioctl.ts';
+import type { StructBase } from './uapi/struct.ts';
+import { EventFd } from './vfio/eventfd.ts';
+import type { Task, TaskOptions } from './vfio/task.ts';
+import { DirectBuffer, type UserArg, type UserBuffer, ValueArg } from './vfio/user.ts';
+import type { Vfio } from './vfio/vfio.ts';
+
+/**
+ * Argument of an ioctl: a structure or bytes (the call reads and writes exactly that buffer), a string (NUL-terminated), a number or bigint
+ * (the argument by value; for a call that takes a pointer, an address in the process's memory), or nothing (NULL).
+ */
+export type IoctlArg = StructBase | Uint8Array | string | number | bigint | undefined;
+
+export interface MmapOptions {
+  /** Descriptor and offset of a device region; without them the memory is anonymous and zeroed. */
+  fd?: number;
+  offset?: bigint | number;
+  /** Any of the letters r and w; default `rw`. */
+  prot?: string;
+  /** A fixed address, page aligned and free. */
+  addr?: bigint | number;
+  /** false: address space with nothing behind it, for scale tests. */
+  backed?: boolean;
+}
+
+const encoder = new TextEncoder();
+
+/** A process: its descriptors, its memory, its limits. Every call is synchronous, as system calls are. */
+export class VfioProcess {
+  readonly #vfio: Vfio;
+  readonly #core: Core;
+  /** The kernel's side of this process. */
+  readonly task: Task;
+
+  constructor(vfio: Vfio, options: TaskOptions = {}) {
+    this.#vfio = vfio;
+    this.#core = vfio.core;
+    this.task = vfio.task(options);
+  }
+
+  /** Opens a node. @returns the descriptor. @throws VfioError ENOENT no such node; otherwise the file's (spec vfio-core sections 3, 4, 10). */
+  open(path: string): number {
+    return this.#check(this.openRaw(path), () => `open(${path})`);
+  }
+  openRaw(path: string): number {
+    return this.#enter(() => {
+      const file = this.#vfio.open(this.task, path);
+      if (typeof file === 'number') return file;
+      const fd = this.task.install(file);
+      if (fd < 0) file.get().put();
+      return fd;
+    });
+  }
+
+  /** Closes a descriptor. @throws VfioError EBADF it is not open. */
+  close(fd: number): void {
+    this.#check(this.closeRaw(fd), () => `close(${fd})`);
+  }
+  closeRaw(fd: number): number {
+    return this.#enter(() => this.task.close(fd));
+  }
+
+  /** An ioctl. @returns its value, 0 or positive. @throws VfioError with the kernel's errno and the reason in words. */
+  ioctl(fd: number, request: number, arg?: IoctlArg): number {
+    return this.#check(this.ioctlRaw(fd, request, arg), () => `ioctl(${ioctlName(request, this.task.file(fd)?.kind)})`);
+  }
+  /** The same with the kernel's number: a value, or -errno. */
+  ioctlRaw(fd: number, request: number, arg?: IoctlArg): number {
+    return this.#enter(() => {
+      const file = this.task.file(fd);
+      if (file === undefined) return this.task.fail(EBADF, `descriptor ${fd} is not open`);
+      return file.ioctl(this.task, request, this.#arg(arg));
+    });
+  }
+
+  /** Reads into `buffer`: at `offset` (pread) or, without, from a stream. @returns bytes read. */
+  read(fd: number, buffer: Uint8Array, offset?: bigint | number): number {
+    return this.#check(this.readRaw(fd, buffer, offset), () => `read(${fd})`);
+  }
+  readRaw(fd: number, buffer: Uint8Array | UserBuffer, offset?: bigint | number): number {
+    return this.#enter(() => {
+      const file = this.task.file(fd);
+      if (file === undefined) return this.task.fail(EBADF, `descriptor ${fd} is not open`);
+      return file.read(this.task, asBuffer(buffer), offset === undefined ? null : BigInt(offset));
+    });
+  }
+
+  /** Writes `data`: at `offset` (pwrite) or, without, to a stream. @returns bytes written. */
+  write(fd: number, data: Uint8Array, offset?: bigint | number): number {
+    return this.#check(this.writeRaw(fd, data, offset), () => `write(${fd})`);
+  }
+  writeRaw(fd: number, data: Uint8Array | UserBuffer, offset?: bigint | number): number {
+    return this.#enter(() => {
+      const file = this.task.file(fd);
+      if (file === undefined) return this.task.fail(EBADF, `descriptor ${fd} is not open`);
+      return file.write(this.task, asBuffer(data), offset === undefined ? null : BigInt(offset));
+    });
+  }
+
+  /** Maps memory or a device region. @returns its virtual address. @throws VfioError ENOMEM, EINVAL, ENODEV. */
+  mmap(length: bigint | number, options: MmapOptions = {}): bigint {
+    const address = this.mmapRaw(length, options);
+    if (address < 0n) this.#check(Number(address), () => `mmap(${length})`);
+    return address;
+  }
+  mmapRaw(length: bigint | number, options: MmapOptions = {}): bigint {
+    const size = BigInt(length);
+    const prot = options.prot ?? 'rw';
+    const read = prot.includes('r');
+    const write = prot.includes('w');
+    return this.#enter(() => {
+      const { task } = this;
+      const addr = options.addr === undefined ? {} : { addr: BigInt(options.addr) };
+      if (options.fd === undefined) {
+        task.why = 'no room in the address space or in the memory';
+        return task.mm.mapAnonymous(size, { read, write, backed: options.backed ?? true, ...addr });
+      }
+      const file = task.file(options.fd);
+      if (file === undefined) return BigInt(task.fail(EBADF, `descriptor ${options.fd} is not open`));
+      if (size <= 0n) return BigInt(task.fail(EINVAL, 'length 0'));
+      const rounded = (size + 4095n) & ~4095n;
+      const mapping = file.mmap(task, { offset: BigInt(options.offset ?? 0), length: rounded, read, write });
+      if (typeof mapping === 'number') return BigInt(mapping);
+      return task.mm.insert(rounded, mapping, read, write, file, addr.addr);
+    });
+  }
+
+  /** Unmaps what mmap gave. @throws VfioError EINVAL. */
+  munmap(address: bigint, length: bigint | number): void {
+    this.#check(this.munmapRaw(address, length), () => `munmap(0x${address.toString(16)})`);
+  }
+  munmapRaw(address: bigint, length: bigint | number): number {
+    return this.#enter(() => this.task.mm.unmap(address, BigInt(length)));
+  }
+
+  /** A live view of anonymous memory: `length` bytes at `address`. @throws RangeError when that is not one mapping with memory behind it. */
+  view(address: bigint, length: number): Uint8Array {
+    const view = this.task.mm.view(address, length);
+    if (view === null) throw new RangeError(`0x${address.toString(16)} is not mapped memory of ${length} bytes`);
+    return view;
+  }
+
+  /** Makes an eventfd. @returns its descriptor; `eventfdOf` gives the object. */
+  eventfd(initval: bigint | number = 0, options: { semaphore?: boolean } = {}): number {
+    return this.#check(this.task.install(new EventFd(BigInt(initval), options.semaphore ?? false)), () => 'eventfd()');
+  }
+  /** The eventfd behind a descriptor: its counter, callbacks, async iterator. @throws VfioError EBADF, EINVAL. */
+  eventfdOf(fd: number): EventFd {
+    const file = this.task.file(fd);
+    if (file instanceof EventFd) return file;
+    throw new VfioError(`eventfd ${fd}`, file === undefined ? EBADF : EINVAL, 'not an eventfd');
+  }
+
+  /** Closes everything and unmaps everything. */
+  exit(): void {
+    this.#enter(() => this.task.exit());
+  }
+
+  #arg(arg: IoctlArg): UserArg {
+    if (arg === undefined) return new ValueArg(0n);
+    if (typeof arg === 'bigint') return this.task.pointer(BigInt.asUintN(64, arg));
+    if (typeof arg === 'number') return this.task.pointer(BigInt.asUintN(64, BigInt(arg)));
+    if (typeof arg === 'string') return new DirectBuffer(encoder.encode(`${arg}\0`));
+    return new DirectBuffer(arg instanceof Uint8Array ? arg : arg.bytes);
+  }
+
+  #check(result: number, call: () => string): number {
+    if (result < 0) throw new VfioError(call(), result, this.task.why);
+    return result;
+  }
+
+  #enter<T>(call: () => T): T {
+    this.#core.assertAlive();
+    this.task.why = '';
+    try {
+      return call();
+    } catch (error) {
+      this.#core.fault(error);
+    }
+  }
+}
+
+const asBuffer = (bytes: Uint8Array | UserBuffer): UserBuffer =>
+  bytes instanceof Uint8Array ? new DirectBuffer(bytes) : bytes;

@@ -1,0 +1,208 @@
+// A uapi structure as a class: fields by name over raw bytes. A definition lists the fields in the header's order; offsets follow the C
+// rules for natural alignment, all integers little-endian. test/abi checks every definition against the measured headers.
+
+/** An unsigned or signed integer field of 1, 2, 4 (number) or 8 bytes (bigint). */
+export interface IntField<T extends number | bigint> {
+  readonly kind: 'int';
+  readonly size: 1 | 2 | 4 | 8;
+  readonly signed: boolean;
+  readonly example?: T;
+}
+/** A fixed array of bytes inside the structure; reads as a view of the structure's own storage. */
+export interface BytesField {
+  readonly kind: 'bytes';
+  readonly size: number;
+}
+/** Another structure embedded in this one. */
+export interface NestedField<C extends StructType> {
+  readonly kind: 'struct';
+  readonly type: C;
+}
+export type Field = IntField<number> | IntField<bigint> | BytesField | NestedField<StructType>;
+export type Fields = Readonly<Record<string, Field>>;
+
+export const u8: IntField<number> = { kind: 'int', size: 1, signed: false };
+export const u16: IntField<number> = { kind: 'int', size: 2, signed: false };
+export const u32: IntField<number> = { kind: 'int', size: 4, signed: false };
+export const s32: IntField<number> = { kind: 'int', size: 4, signed: true };
+export const u64: IntField<bigint> = { kind: 'int', size: 8, signed: false };
+export const bytes = (size: number): BytesField => ({ kind: 'bytes', size });
+export const nested = <C extends StructType>(type: C): NestedField<C> => ({ kind: 'struct', type });
+
+type Value<F> =
+  F extends IntField<infer T>
+    ? T extends bigint
+      ? bigint
+      : number
+    : F extends BytesField
+      ? Uint8Array
+      : F extends NestedField<infer C>
+        ? InstanceType<C>
+        : never;
+type Values<D extends Fields> = { -readonly [K in keyof D]: Value<D[K]> };
+type Init<D extends Fields> = {
+  [K in keyof D]?: D[K] extends NestedField<infer C> ? ConstructorParameters<C>[0] : Value<D[K]>;
+};
+
+/** What every structure instance has besides its fields. */
+export interface StructBase {
+  /** The storage: the structure, then whatever room was asked for behind it. */
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+}
+export type Struct<D extends Fields = Fields> = StructBase & Values<D>;
+
+// biome-ignore lint/suspicious/noExplicitAny: the constructor's argument differs for every structure
+export interface StructType<D extends Fields = any> {
+  /**
+   * @param init values of some fields; the others are 0, but `argsz` (or the iommufd calls' `size`), when not given, is the
+   * structure's own size. @param room bytes behind the structure (capabilities, data). When `argsz` is given and larger than the
+   * structure, that much room is there too.
+   */
+  new (init?: Init<D> | Uint8Array, room?: number): Struct<D>;
+  /** Name in the headers. */
+  readonly structName: string;
+  /** sizeof in C, bytes. */
+  readonly size: number;
+  /** Alignment in C, bytes. */
+  readonly alignment: number;
+  readonly fields: D;
+  readonly offsets: Readonly<Record<keyof D & string, number>>;
+}
+
+const alignmentOf = (field: Field): number =>
+  field.kind === 'int' ? field.size : field.kind === 'bytes' ? 1 : field.type.alignment;
+const sizeOf = (field: Field): number => (field.kind === 'struct' ? field.type.size : field.size);
+
+/**
+ * Defines a structure.
+ * @param structName the name in the headers. @param fields in the order of the header.
+ * @param options.size overrides sizeof (structures without tail padding). @param options.sizeField the field that holds the caller's
+ * buffer size; default `argsz` where there is one.
+ */
+export function struct<const D extends Fields>(
+  structName: string,
+  fields: D,
+  options: { size?: number; sizeField?: string } = {},
+): StructType<D> {
+  const offsets: Record<string, number> = {};
+  let end = 0;
+  let alignment = 1;
+  for (const [name, field] of Object.entries(fields)) {
+    const align = alignmentOf(field);
+    end = Math.ceil(end / align) * align;
+    offsets[name] = end;
+    end += sizeOf(field);
+    alignment = Math.max(alignment, align);
+  }
+  const size = options.size ?? Math.ceil(end / alignment) * alignment;
+  const sizeField = options.sizeField ?? ('argsz' in fields ? 'argsz' : undefined);
+
+  class Generated {
+    static readonly structName = structName;
+    static readonly size = size;
+    static readonly alignment = alignment;
+    static readonly fields = fields;
+    static readonly offsets = offsets;
+    readonly bytes: Uint8Array;
+    readonly view: DataView;
+    constructor(init: Record<string, unknown> | Uint8Array = {}, room = 0) {
+      if (init instanceof Uint8Array) {
+        if (init.length < size) throw new RangeError(`${structName} needs ${size} bytes, got ${init.length}`);
+        this.bytes = init;
+        this.view = new DataView(init.buffer, init.byteOffset, init.byteLength);
+        return;
+      }
+      const asked = sizeField === undefined ? 0 : ((init[sizeField] as number | undefined) ?? size);
+      this.bytes = new Uint8Array(Math.max(size + room, asked <= 0x10000000 ? asked : 0));
+      this.view = new DataView(this.bytes.buffer);
+      const self = this as unknown as Record<string, unknown>;
+      if (sizeField !== undefined) self[sizeField] = size;
+      for (const name in init) {
+        if (!(name in offsets)) throw new TypeError(`${structName} has no field ${name}`);
+        if (init[name] !== undefined) self[name] = init[name];
+      }
+    }
+  }
+  for (const [name, field] of Object.entries(fields)) {
+    Object.defineProperty(Generated.prototype, name, {
+      enumerable: true,
+      ...accessors(field, offsets[name] as number),
+    });
+  }
+  return Generated as unknown as StructType<D>;
+}
+
+function accessors(field: Field, offset: number): PropertyDescriptor & ThisType<StructBase> {
+  if (field.kind === 'struct') {
+    const { type } = field;
+    return {
+      get() {
+        return new type(this.bytes.subarray(offset, offset + type.size));
+      },
+      set(value: Record<string, unknown> | StructBase) {
+        const source =
+          'bytes' in value && value.bytes instanceof Uint8Array ? value.bytes : new type(value as never).bytes;
+        this.bytes.set(source.subarray(0, type.size), offset);
+      },
+    };
+  }
+  if (field.kind === 'bytes') {
+    return {
+      get() {
+        return this.bytes.subarray(offset, offset + field.size);
+      },
+      set(value: Uint8Array) {
+        if (value.length > field.size) throw new RangeError(`${value.length} bytes do not fit into ${field.size}`);
+        this.bytes.set(value, offset);
+      },
+    };
+  }
+  switch (field.size) {
+    case 1:
+      return {
+        get() {
+          return this.view.getUint8(offset);
+        },
+        set(value: number) {
+          this.view.setUint8(offset, value);
+        },
+      };
+    case 2:
+      return {
+        get() {
+          return this.view.getUint16(offset, true);
+        },
+        set(value: number) {
+          this.view.setUint16(offset, value, true);
+        },
+      };
+    case 4:
+      return field.signed
+        ? {
+            get() {
+              return this.view.getInt32(offset, true);
+            },
+            set(value: number) {
+              this.view.setInt32(offset, value, true);
+            },
+          }
+        : {
+            get() {
+              return this.view.getUint32(offset, true);
+            },
+            set(value: number) {
+              this.view.setUint32(offset, value, true);
+            },
+          };
+    case 8:
+      return {
+        get() {
+          return this.view.getBigUint64(offset, true);
+        },
+        set(value: bigint | number) {
+          this.view.setBigUint64(offset, BigInt(value), true);
+        },
+      };
+  }
+}

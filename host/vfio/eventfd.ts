@@ -1,0 +1,81 @@
+// Eventfds: how a driver tells its user that something happened. A 64-bit counter with three faces: read it, await it, or have a function
+// called. Kernel counterpart: fs/eventfd.c.
+import { EAGAIN, EFAULT, EINVAL } from '../../assembly/abi.ts';
+import { VfioFile } from './file.ts';
+import type { Task } from './task.ts';
+import { type UserBuffer, viewOf } from './user.ts';
+
+const MAX = 0xfffffffffffffffen;
+
+export class EventFd extends VfioFile implements AsyncIterable<bigint> {
+  readonly kind = 'eventfd';
+  /** Semaphore semantics: each read takes 1 instead of all. */
+  readonly semaphore: boolean;
+  #count: bigint;
+  #listeners = new Set<(count: bigint) => void>();
+  #waiters: Array<() => void> = [];
+
+  constructor(initval = 0n, semaphore = false) {
+    super();
+    this.#count = initval;
+    this.semaphore = semaphore;
+  }
+
+  get count(): bigint {
+    return this.#count;
+  }
+
+  /** Adds `n` and wakes whoever waits; a counter that would overflow stays at its maximum, as eventfd_signal does. */
+  signal(n = 1n): void {
+    this.#count = this.#count + n > MAX ? MAX : this.#count + n;
+    for (const listener of [...this.#listeners]) listener(this.#count);
+    if (this.#count > 0n) for (const wake of this.#waiters.splice(0)) wake();
+  }
+
+  /** Takes the counter (or 1 of it with semaphore semantics); null when it is 0. */
+  take(): bigint | null {
+    if (this.#count === 0n) return null;
+    const taken = this.semaphore ? 1n : this.#count;
+    this.#count -= taken;
+    return taken;
+  }
+
+  /** Calls back on every signal, at once and synchronously, with the counter's value. Returns a function that stops it. */
+  onSignal(listener: (count: bigint) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Resolves with what was taken as soon as the counter is not 0. */
+  async next(): Promise<bigint> {
+    for (;;) {
+      const taken = this.take();
+      if (taken !== null) return taken;
+      await new Promise<void>((resolve) => this.#waiters.push(resolve));
+    }
+  }
+
+  async *[Symbol.asyncIterator](): AsyncIterator<bigint> {
+    for (;;) yield await this.next();
+  }
+
+  override read(task: Task, buffer: UserBuffer): number {
+    if (buffer.length < 8) return task.fail(EINVAL, 'an eventfd is read in 8 bytes');
+    const taken = this.take();
+    if (taken === null) return task.fail(EAGAIN, 'the counter is 0');
+    const bytes = new Uint8Array(8);
+    viewOf(bytes).setBigUint64(0, taken, true);
+    return buffer.copyOut(0, bytes) ? 8 : task.fail(EFAULT, 'the buffer is not writable');
+  }
+
+  override write(task: Task, buffer: UserBuffer): number {
+    if (buffer.length < 8) return task.fail(EINVAL, 'an eventfd is written in 8 bytes');
+    const bytes = buffer.copyIn(0, 8);
+    if (bytes === null) return task.fail(EFAULT, 'the buffer is not readable');
+    const n = viewOf(bytes).getBigUint64(0, true);
+    if (n > MAX) return task.fail(EINVAL, 'the value is larger than 2^64 - 2');
+    if (this.#count + n > MAX) return task.fail(EAGAIN, 'the counter would overflow');
+    if (n > 0n) this.signal(n);
+    return 8;
+  }
+}

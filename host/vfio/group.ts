@@ -1,0 +1,174 @@
+// A group: the devices that cannot be isolated from each other, and the file through which a user takes them. Kernel counterpart:
+// drivers/vfio/group.c. Order of checks: spec vfio-core section 4.
+import { EBADF, EBADFD, EBUSY, EFAULT, EINVAL, ENODEV, ENOTTY, EPERM, PAGE_SIZE_4K } from '../../assembly/abi.ts';
+import { VFIO_GROUP_FLAGS_CONTAINER_SET, VFIO_GROUP_FLAGS_VIABLE } from '../uapi/constants.ts';
+import {
+  VFIO_GROUP_GET_DEVICE_FD,
+  VFIO_GROUP_GET_STATUS,
+  VFIO_GROUP_SET_CONTAINER,
+  VFIO_GROUP_UNSET_CONTAINER,
+} from '../uapi/ioctl.ts';
+import { ContainerFile } from './container.ts';
+import { DeviceFile, type VfioDevice } from './device.ts';
+import { VfioFile } from './file.ts';
+import type { HwIommu } from './ops.ts';
+import type { Task } from './task.ts';
+import { type UserArg, viewOf } from './user.ts';
+
+export type GroupType = 'iommu' | 'emulated' | 'noiommu';
+
+export class Group {
+  /** As in the node's name: `6`, or `noiommu-0`. */
+  readonly name: string;
+  readonly type: GroupType;
+  /** The unit in front of a physical group. */
+  readonly hw: HwIommu | null;
+  /** Most recently registered first. */
+  readonly devices: VfioDevice[] = [];
+  file: GroupFile | null = null;
+  container: ContainerFile | null = null;
+  /** SET_CONTAINER counts one, every open device one more. */
+  containerUsers = 0;
+  /** Devices of this group bound through the cdev path. */
+  cdevOpenCount = 0;
+  /** Members bound to a host driver that does DMA: then the group is not viable. */
+  hostOwned = 0;
+
+  constructor(name: string, type: GroupType, hw: HwIommu | null = null) {
+    this.name = name;
+    this.type = type;
+    this.hw = hw;
+  }
+
+  /** Checks of open in order; the new file or -errno. */
+  open(task: Task): GroupFile | number {
+    if (this.devices.length === 0) return task.fail(ENODEV, `group ${this.name} has no device bound to a vfio driver`);
+    if (this.type === 'noiommu' && !task.rawIo) return task.fail(EPERM, 'a no-iommu group needs raw I/O privilege');
+    if (this.cdevOpenCount > 0) return task.fail(EBUSY, 'a device of the group is open through its own node');
+    if (this.file !== null) return task.fail(EBUSY, `group ${this.name} is open already`);
+    this.file = new GroupFile(this);
+    return this.file;
+  }
+
+  detachContainer(): void {
+    this.container?.detachGroup(this);
+    this.container = null;
+    this.containerUsers = 0;
+  }
+}
+
+export class GroupFile extends VfioFile {
+  readonly kind = 'group';
+  readonly group: Group;
+  constructor(group: Group) {
+    super();
+    this.group = group;
+  }
+
+  override ioctl(task: Task, request: number, arg: UserArg): number {
+    switch (request) {
+      case VFIO_GROUP_GET_STATUS:
+        return this.#getStatus(task, arg);
+      case VFIO_GROUP_SET_CONTAINER:
+        return this.#setContainer(task, arg);
+      case VFIO_GROUP_UNSET_CONTAINER:
+        return this.#unsetContainer(task);
+      case VFIO_GROUP_GET_DEVICE_FD:
+        return this.#getDeviceFd(task, arg);
+      default:
+        return task.fail(ENOTTY, 'a group knows no such request');
+    }
+  }
+
+  protected override release(): void {
+    if (this.group.container !== null) this.group.detachContainer();
+    this.group.file = null;
+  }
+
+  #getStatus(task: Task, arg: UserArg): number {
+    const bytes = task.copyArgsz(arg, 8);
+    if (typeof bytes === 'number') return bytes;
+    const { group } = this;
+    if (group.devices.length === 0) return task.fail(ENODEV, 'the group is being torn down');
+    let flags = 0;
+    if (group.container !== null) flags = VFIO_GROUP_FLAGS_VIABLE | VFIO_GROUP_FLAGS_CONTAINER_SET;
+    else if (group.hostOwned === 0) flags = VFIO_GROUP_FLAGS_VIABLE;
+    viewOf(bytes).setUint32(4, flags, true);
+    return task.copyOut(arg, 0, bytes);
+  }
+
+  #setContainer(task: Task, arg: UserArg): number {
+    const bytes = arg.copyIn(0, 4);
+    if (bytes === null) return task.fail(EFAULT, 'the argument is not readable');
+    const fd = viewOf(bytes).getInt32(0, true);
+    const file = task.file(fd);
+    const { group } = this;
+    if (file === undefined) return task.fail(EBADF, `descriptor ${fd} is not open`);
+    if (group.container !== null) return task.fail(EINVAL, `group ${group.name} has a container already`);
+    if (group.devices.length === 0) return task.fail(ENODEV, 'the group is being torn down');
+    if (!(file instanceof ContainerFile)) return task.fail(EBADFD, `descriptor ${fd} is not a container`);
+    const result = file.attachGroup(group, task);
+    if (result < 0) return result;
+    group.container = file.get();
+    group.containerUsers = 1;
+    return 0;
+  }
+
+  #unsetContainer(task: Task): number {
+    const { group } = this;
+    if (group.container === null) return task.fail(EINVAL, `group ${group.name} has no container`);
+    if (group.containerUsers !== 1) return task.fail(EBUSY, 'a device of the group is open');
+    group.detachContainer();
+    return 0;
+  }
+
+  #getDeviceFd(task: Task, arg: UserArg): number {
+    const name = copyString(arg);
+    if (name === null) return task.fail(EFAULT, 'the name is not readable');
+    if (name === undefined) return task.fail(EINVAL, 'the name is longer than a page');
+    const { group } = this;
+    for (const device of group.devices) {
+      const match = device.ops.match?.(device, task, name) ?? (device.name === name ? 1 : 0);
+      if (match < 0) return match;
+      if (match > 0) return this.#openDevice(task, device);
+    }
+    return task.fail(ENODEV, `group ${group.name} has no device "${name}"`);
+  }
+
+  #openDevice(task: Task, device: VfioDevice): number {
+    const { group } = this;
+    const { container } = group;
+    if (container === null) return task.fail(EINVAL, `group ${group.name} has no container`);
+    if (container.iommu === null) return task.fail(EINVAL, 'the container has no IOMMU: SET_IOMMU comes first');
+    if (group.type === 'noiommu' && !task.rawIo) return task.fail(EPERM, 'a no-iommu group needs raw I/O privilege');
+    device.dma = container.iommu;
+    group.containerUsers++;
+    const opened = device.open();
+    if (opened < 0) {
+      group.containerUsers--;
+      return opened;
+    }
+    const file = new DeviceFile(device, () => {
+      device.close();
+      group.containerUsers--;
+      this.put();
+    });
+    file.accessGranted = true;
+    this.get();
+    const fd = task.install(file);
+    if (fd < 0) file.get().put();
+    return fd;
+  }
+}
+
+/** A C string of at most a page, NUL included. null: fault, undefined: too long. */
+function copyString(arg: UserArg): string | null | undefined {
+  const bytes: number[] = [];
+  while (bytes.length < PAGE_SIZE_4K) {
+    const byte = arg.copyIn(bytes.length, 1);
+    if (byte === null) return null;
+    if (byte[0] === 0) return new TextDecoder('latin1').decode(new Uint8Array(bytes));
+    bytes.push(byte[0]!);
+  }
+  return undefined;
+}

@@ -1,0 +1,124 @@
+// The tables through which the layers meet: a bus driver's operations on a device, migration and dirty-log operations, IOMMU drivers, and what
+// gives a device its DMA. Flat and constant, the object first. Kernel counterpart: include/linux/vfio.h and drivers/vfio/vfio.h.
+import type { VfioDevice } from './device.ts';
+import type { MmapRequest } from './file.ts';
+import type { Group } from './group.ts';
+import type { Mapping } from './mm.ts';
+import type { Task } from './task.ts';
+import type { UserArg, UserBuffer } from './user.ts';
+
+/**
+ * A bus driver's side of a device. An absent operation answers as spec vfio-core section 5 says (read, write, ioctl, mmap:
+ * EINVAL). Results: >= 0 success or a count, < 0 -errno.
+ */
+export interface VfioDeviceOps<D extends VfioDevice = VfioDevice> {
+  readonly name: string;
+  /** First open, after the IOMMU is in use. On failure everything is undone by the caller. */
+  openDevice?(device: D): number;
+  /** Last close, before the IOMMU is released. */
+  closeDevice?(device: D): void;
+  read?(device: D, task: Task, buffer: UserBuffer, offset: bigint): number;
+  write?(device: D, task: Task, buffer: UserBuffer, offset: bigint): number;
+  /** Every ioctl except BIND, ATTACH, DETACH (cdev) and FEATURE. */
+  ioctl?(device: D, task: Task, request: number, arg: UserArg): number;
+  mmap?(device: D, task: Task, request: MmapRequest): Mapping | number;
+  /** The host wants the device back; called with 0, 1, 2, ... until the user closes. */
+  request?(device: D, count: number): void;
+  /** GET_DEVICE_FD: > 0 yes, 0 no, -errno. Absent: exact comparison of the name. */
+  match?(device: D, task: Task, name: string): number;
+  /** A range that may hold pins goes away: unpin everything inside before returning. Absent: the device may not pin. */
+  dmaUnmap?(device: D, iova: bigint, length: bigint): void;
+  /** FEATURE ids that the core does not handle. `data` is where the feature's data lie. Absent: ENOTTY. */
+  deviceFeature?(device: D, task: Task, feature: FeatureRequest): number;
+  /** The device was destroyed (its last reference is gone). */
+  release?(device: D): void;
+  readonly migration?: VfioMigrationOps<D>;
+  readonly log?: VfioLogOps<D>;
+}
+
+/** A FEATURE call after the header checks (spec vfio-core section 9). */
+export interface FeatureRequest {
+  readonly id: number;
+  readonly get: boolean;
+  readonly set: boolean;
+  readonly probe: boolean;
+  /** Bytes behind the header. */
+  readonly size: number;
+  readonly data: UserArg;
+}
+
+/** One arc at a time: the core walks the path, the driver does single steps (spec migration section B). */
+export interface VfioMigrationOps<D extends VfioDevice = VfioDevice> {
+  /** VFIO_MIGRATION_STOP_COPY | P2P | PRE_COPY. */
+  flags(device: D): number;
+  /** Does the step from `current` to `next`. @returns a new transfer's file, null, or -errno. */
+  setState(device: D, current: number, next: number): MigrationStep;
+  /** Estimate of the bytes a stop-copy transfers. */
+  dataSize(device: D): bigint;
+}
+export type MigrationStep = number | null | import('./file.ts').VfioFile;
+
+export interface VfioLogOps<D extends VfioDevice = VfioDevice> {
+  /** @returns the page size chosen, or -errno as a bigint. */
+  start(device: D, ranges: ReadonlyArray<{ iova: bigint; length: bigint }>, pageSize: bigint): bigint;
+  stop(device: D): number;
+  /** Marks every dirty page of the range through `mark` and clears it in the log. */
+  readAndClear(device: D, iova: bigint, length: bigint, mark: (iova: bigint, length: bigint) => void): number;
+}
+
+/** The hardware IOMMU in front of a physical group. */
+export interface HwIommu {
+  /** Bit n set: pages of 2^n bytes. */
+  readonly pageSizes: bigint;
+  /** Valid iova ranges, ascending; both ends inclusive. */
+  readonly ranges: ReadonlyArray<{ start: bigint; last: bigint }>;
+  /** DMA_CC: the unit enforces cache coherency. */
+  readonly coherent: boolean;
+  /** Interrupt messages are isolated; without it attaching needs the unsafe-interrupts option. */
+  readonly msiIsolated: boolean;
+  /** First address the unit cannot translate at all; mapping at or above it fails with ERANGE. */
+  readonly limit: bigint;
+}
+
+/** What gives a device its DMA: a type1 container or an iommufd address space. */
+export interface DmaProvider {
+  /** The core's iommu object: maps, pages, pins. */
+  readonly iommu: number;
+  /** A device that supplied dmaUnmap opened (or closed for the last time). */
+  registerDevice(device: VfioDevice): void;
+  unregisterDevice(device: VfioDevice): void;
+  /**
+   * Pins `npage` pages from `iova` for `group`, all or nothing (spec iommu-type1 section 6).
+   * @param pfns receives the linear page frame (linear address >> 12) of each page. @returns npage or -errno.
+   */
+  pinPages(group: Group, iova: bigint, npage: number, prot: number, pfns: Uint32Array): number;
+  unpinPages(iova: bigint, npage: number): void;
+  /** CPU copy through the mappings (spec iommu-type1 section 7). @returns 0 or -errno. */
+  dmaRw(iova: bigint, bytes: Uint8Array, write: boolean): number;
+  /**
+   * A bus master's own access: the mapping's permission decides, written pages become dirty, a mapped BAR is reached (peer to
+   * peer). @returns 0 or -errno; nothing is moved on failure.
+   */
+  deviceDma(iova: bigint, bytes: Uint8Array, write: boolean): number;
+}
+
+/** One IOMMU instance behind a container. */
+export interface IommuInstance extends DmaProvider {
+  checkExtension(extension: number): number;
+  /** Requests that the container does not know itself. */
+  ioctl(task: Task, request: number, arg: UserArg): number;
+  attachGroup(group: Group, task: Task): number;
+  detachGroup(group: Group): void;
+  /** The container forgets the instance: everything is unmapped and freed. */
+  release(): void;
+}
+
+/** An IOMMU driver that containers can choose with SET_IOMMU. */
+export interface IommuDriverOps {
+  readonly name: string;
+  /** Serves no-iommu groups only. */
+  readonly noIommu: boolean;
+  /** CHECK_EXTENSION while no instance is bound. */
+  checkExtension(extension: number): number;
+  open(task: Task, extension: number): IommuInstance | number;
+}

@@ -1,0 +1,114 @@
+// The caller of a system call: its descriptors, address space, limits and privileges. Kernel counterpart: task_struct as the VFIO code sees
+// it (current). Every call into the subsystem carries its task first.
+import { EBADF, EFAULT, EINVAL, EMFILE, PAGE_SIZE_4K } from '../../assembly/abi.ts';
+import type { Core } from '../core.ts';
+import type { PageAllocator } from '../memory.ts';
+import type { VfioFile } from './file.ts';
+import { AddressSpace } from './mm.ts';
+import type { UserArg, UserBuffer } from './user.ts';
+
+export interface TaskOptions {
+  /** RLIMIT_MEMLOCK in bytes; default no limit. */
+  memlock?: number;
+  /** CAP_IPC_LOCK: the limit does not apply. Default true. */
+  lockCap?: boolean;
+  /** CAP_SYS_RAWIO, needed for no-iommu groups. Default true. */
+  rawIo?: boolean;
+}
+
+const FIRST_FD = 3;
+const MAX_FDS = 1024;
+
+export class Task {
+  readonly mm: AddressSpace;
+  /** RLIMIT_MEMLOCK in pages; Infinity is unlimited. */
+  memlockPages: number;
+  lockCap: boolean;
+  readonly rawIo: boolean;
+  /** Why the last failing call failed, in words. */
+  why = '';
+  #files = new Map<number, VfioFile>();
+
+  constructor(core: Core, pages: PageAllocator, options: TaskOptions = {}) {
+    this.mm = new AddressSpace(core, pages);
+    this.memlockPages =
+      options.memlock === undefined ? Number.POSITIVE_INFINITY : Math.floor(options.memlock / PAGE_SIZE_4K);
+    this.lockCap = options.lockCap ?? true;
+    this.rawIo = options.rawIo ?? true;
+  }
+
+  /** Notes the reason and gives -errno: `return task.fail(EINVAL, 'argsz 4 is smaller than 8')`. */
+  fail(errno: number, why: string): number {
+    this.why = why;
+    return -errno;
+  }
+
+  /** The open file behind a descriptor. */
+  file(fd: number): VfioFile | undefined {
+    return this.#files.get(fd);
+  }
+
+  /** Lowest free descriptor for this file, or -EMFILE (then the file keeps no reference). */
+  install(file: VfioFile): number {
+    if (this.#files.size >= MAX_FDS) return this.fail(EMFILE, `${MAX_FDS} descriptors are open`);
+    let fd = FIRST_FD;
+    while (this.#files.has(fd)) fd++;
+    this.#files.set(fd, file.get());
+    return fd;
+  }
+
+  close(fd: number): number {
+    const file = this.#files.get(fd);
+    if (file === undefined) return this.fail(EBADF, `descriptor ${fd} is not open`);
+    this.#files.delete(fd);
+    file.put();
+    return 0;
+  }
+
+  /** Number of open descriptors. */
+  get openFiles(): number {
+    return this.#files.size;
+  }
+
+  /** Closes every descriptor and unmaps everything. */
+  exit(): void {
+    for (const fd of [...this.#files.keys()].reverse()) this.close(fd);
+    this.mm.destroy();
+  }
+
+  /** A pointer argument into this task's memory. */
+  pointer(address: bigint): UserArg {
+    return this.buffer(address, 0);
+  }
+
+  /** A buffer in this task's memory. */
+  buffer(address: bigint, length: number): UserBuffer {
+    const { mm } = this;
+    return {
+      value: address,
+      length,
+      copyIn(offset, size) {
+        const bytes = new Uint8Array(size);
+        return mm.read(address + BigInt(offset), bytes) ? bytes : null;
+      },
+      copyOut: (offset, source) => mm.write(address + BigInt(offset), source),
+    };
+  }
+
+  /**
+   * Copies in the fixed part of a growing structure and checks its first word, argsz.
+   * @returns the copy, or -EFAULT / -EINVAL with the reason noted (spec vfio-core section 1).
+   */
+  copyArgsz(arg: UserArg, minsz: number): Uint8Array | number {
+    const bytes = arg.copyIn(0, minsz);
+    if (bytes === null) return this.fail(EFAULT, 'the argument is not readable');
+    const argsz = (bytes[0]! | (bytes[1]! << 8) | (bytes[2]! << 16) | (bytes[3]! << 24)) >>> 0;
+    if (argsz < minsz) return this.fail(EINVAL, `argsz ${argsz} is smaller than ${minsz}`);
+    return bytes;
+  }
+
+  /** Copies out; 0 or -EFAULT. */
+  copyOut(arg: UserArg, offset: number, bytes: Uint8Array): number {
+    return arg.copyOut(offset, bytes) ? 0 : this.fail(EFAULT, 'the argument is not writable');
+  }
+}

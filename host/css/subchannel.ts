@@ -1,0 +1,38 @@
+// The face of a subchannel towards the driver that owns it: the channel-subsystem instructions and what comes back. The engine
+// (engine.ts) implements it over device models; the scripted device answers it from a test. Kernel counterpart: struct subchannel
+// and asm/cio.h. All blocks are big-endian as in the architecture.
+
+/** Condition code of an I/O instruction. */
+export type ConditionCode = 0 | 1 | 2 | 3;
+
+/** What the owner of a subchannel is told. Called synchronously, outside any instruction of the owner's. */
+export interface SubchannelListener {
+  /** An interruption: the IRB that TEST SUBCHANNEL stored, 64 bytes (12 SCSW, 20 ESW, 32 ECW) or 96. */
+  interrupt(irb: Uint8Array): void;
+  /** A channel path of the subchannel went offline or online, physically or logically varied. `mask` is its bit in the path masks. */
+  channelPath(event: 'offline' | 'online' | 'vary-off' | 'vary-on', chpid: number, mask: number): void;
+  /** The subchannel is to be looked at again: it may have become not operational. */
+  examine(): void;
+}
+
+export interface SubchannelHardware {
+  /** Bus id, such as `0.0.0313`. */
+  readonly busId: string;
+  listener: SubchannelListener | null;
+  /** START SUBCHANNEL with this ORB (32 bytes; CCWs and IDALs at linear addresses of the core's memory). */
+  ssch(orb: Uint8Array): ConditionCode;
+  /** HALT SUBCHANNEL. */
+  hsch(): ConditionCode;
+  /** CLEAR SUBCHANNEL. */
+  csch(): ConditionCode;
+  /** CANCEL SUBCHANNEL. */
+  xsch(): ConditionCode;
+  /** RESUME SUBCHANNEL. */
+  rsch(): ConditionCode;
+  /** STORE SUBCHANNEL: fills 52 bytes (PMCW 28, SCSW 12, model dependent 12). 0, or 3 when the subchannel is gone. */
+  stsch(schib: Uint8Array): ConditionCode;
+  /** Enables with this interruption parameter. 0 or -errno. */
+  enable(intparm: number): number;
+  /** Disables. 0, -EBUSY while a program or status is pending, or another -errno. */
+  disable(): number;
+}

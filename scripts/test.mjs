@@ -35,5 +35,5 @@ function step(name, script, args) {
 }
 
 step('type check', 'typescript/bin/tsc', ['-p', 'tsconfig.json', '--noEmit']);
-step('lint', '@biomejs/biome/bin/biome', ['check', '.']);
+step('lint', '@biomejs/biome/bin/biome', ['check', '--error-on-warnings', '.']);
 step('suites', 'vitest/vitest.mjs', ['run', ...(long ? ['--testTimeout', '3600000'] : [])]);

@@ -62,7 +62,7 @@ describe.runIf(usable)('the headers of this machine', () => {
       const size = header.get('') ?? 0;
       const hasAll = header.size === Object.keys(type.offsets).length + 1;
       if (hasAll) expect(size, `sizeof ${type.structName}`).toBeGreaterThanOrEqual(type.size);
-      else expect(size, `sizeof ${type.structName}`).toBeLessThan(type.size);
+      else expect(size, `sizeof ${type.structName}`).toBeLessThanOrEqual(type.size); // tail padding where we have a pad field
     }
     expect(known).toBeGreaterThan(20);
   });

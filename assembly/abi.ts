@@ -45,3 +45,12 @@ export const PROT_WRITE = 2;
 // Arena header (assembly/arena.ts draws it). It lies at the start of the core's heap.
 export const ARENA_LIVE_BYTES = 16;
 export const ARENA_FAIL_NTH = 20;
+
+// zPCI stores (assembly/zpci/store.ts draws both): a device's rules, and a piece of a plan.
+export const ZPCI_RULE_MAX = 0x1fff;
+export const ZPCI_RULE_RELAXED = 0x2000;
+export const ZPCI_RULE_AWARE = 0x4000;
+export const ZPCI_RULE_SPLIT = 0x8000;
+export const ZPCI_PIECE_SIZE = 8;
+export const ZPCI_FORM_SINGLE = 1;
+export const ZPCI_FORM_BLOCK = 2;

@@ -10,3 +10,6 @@ export function core_abi(): i32 {
 
 // arena: the heap of records
 export { arena_alloc, arena_create, arena_free } from './arena';
+
+// zpci: stores and loads as instructions
+export { zpci_block_check, zpci_plan, zpci_store } from './zpci/store';

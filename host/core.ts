@@ -13,6 +13,9 @@ export interface CoreExports {
   arena_create(base: number, size: number): number;
   arena_alloc(arena: number, size: number): number;
   arena_free(arena: number, address: number, size: number): void;
+  zpci_plan(plan: number, capacity: number, io: number, mem: number, len: number, rules: number): number;
+  zpci_block_check(io: number, len: number, gaddr: number, rules: number): number;
+  zpci_store(bar: number, io: number, source: number, len: number, rules: number): number;
 }
 
 export interface CoreOptions {

@@ -156,6 +156,24 @@ export class VfioProcess {
     throw new VfioError(`eventfd ${fd}`, file === undefined ? EBADF : EINVAL, 'not an eventfd');
   }
 
+  /** Content of a sysfs attribute. @throws VfioError ENOENT, EISDIR, EACCES (write-only), or the attribute's own. */
+  sysfsRead(path: string): string {
+    const text = this.sysfsReadRaw(path);
+    if (typeof text === 'number') throw new VfioError(`read ${path}`, text, this.task.why);
+    return text;
+  }
+  sysfsReadRaw(path: string): string | number {
+    return this.#enter(() => this.#vfio.sysfs.read(this.task, path));
+  }
+
+  /** Writes a sysfs attribute. @returns bytes taken. @throws VfioError ENOENT, EISDIR, EACCES (read-only), or the attribute's own. */
+  sysfsWrite(path: string, text: string): number {
+    return this.#check(this.sysfsWriteRaw(path, text), () => `write ${path}`);
+  }
+  sysfsWriteRaw(path: string, text: string): number {
+    return this.#enter(() => this.#vfio.sysfs.write(this.task, path, text));
+  }
+
   /** Closes everything and unmaps everything. */
   exit(): void {
     this.#enter(() => this.task.exit());

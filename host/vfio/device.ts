@@ -27,6 +27,8 @@ export class VfioDevice {
   /** Set when the device is registered. */
   group!: Group;
   openCount = 0;
+  /** Called after the last close; set while the device is being unregistered. */
+  onIdle: (() => void) | null = null;
   /** Where DMA goes while the device is open or attached. */
   dma: DmaProvider | null = null;
   /** Pins this device holds, by page iova: the ledger above the container's counts (spec iommu-type1 section 6). */
@@ -96,6 +98,7 @@ export class VfioDevice {
       if (this.ops.dmaUnmap !== undefined) this.dma?.unregisterDevice(this);
     }
     this.openCount--;
+    if (this.openCount === 0) this.onIdle?.();
   }
 }
 

@@ -26,6 +26,8 @@ export class Group {
   /** Most recently registered first. */
   readonly devices: VfioDevice[] = [];
   file: GroupFile | null = null;
+  /** Called when the open file of a group that lost its last device goes. */
+  onFileReleased: (() => void) | null = null;
   container: ContainerFile | null = null;
   /** SET_CONTAINER counts one, every open device one more. */
   containerUsers = 0;
@@ -83,6 +85,7 @@ export class GroupFile extends VfioFile {
   protected override release(): void {
     if (this.group.container !== null) this.group.detachContainer();
     this.group.file = null;
+    this.group.onFileReleased?.();
   }
 
   #getStatus(task: Task, arg: UserArg): number {

@@ -8,8 +8,14 @@ import { ContainerFile } from './container.ts';
 import type { VfioDevice } from './device.ts';
 import type { VfioFile } from './file.ts';
 import { Group, type GroupType } from './group.ts';
+import { MdevBus } from './mdev.ts';
 import type { HwIommu, IommuDriverOps } from './ops.ts';
+import { Sysfs } from './sysfs.ts';
 import { Task, type TaskOptions } from './task.ts';
+
+/** Numbers below belong to the machine's own table. */
+const FIRST_FREE_GROUP = 8;
+const REQUEST_INTERVAL_MS = 10_000;
 
 export interface VfioInstanceOptions {
   clock?: Clock;
@@ -22,6 +28,8 @@ export class Vfio {
   readonly clock: Clock;
   readonly groups = new Map<string, Group>();
   readonly iommuDrivers: readonly IommuDriverOps[];
+  readonly sysfs = new Sysfs();
+  readonly mdev = new MdevBus(this);
 
   constructor(core: Core, options: VfioInstanceOptions) {
     this.core = core;
@@ -46,12 +54,41 @@ export class Vfio {
     return group;
   }
 
-  /** Removes a device that nobody has open; an empty group goes with it. */
-  unregisterDevice(device: VfioDevice): void {
+  /** The lowest group number that is free for a device that comes later. */
+  nextGroupName(): string {
+    let number = FIRST_FREE_GROUP;
+    while (this.groups.has(String(number))) number++;
+    return String(number);
+  }
+
+  /**
+   * Removes a device; an empty group goes with it. It cannot be opened from now on. While a user still has it open, the driver's `request`
+   * is called with 0, 1, 2, ... at once and every 10 s (spec vfio-core section 5) and the rest happens on the last close.
+   * @param released called when the device is gone: at once when nobody has it open.
+   */
+  unregisterDevice(device: VfioDevice, released: () => void = () => {}): void {
     const { group } = device;
     group.devices.splice(group.devices.indexOf(device), 1);
-    device.ops.release?.(device);
-    if (group.devices.length === 0) this.groups.delete(group.name);
+    let cancel = () => {};
+    const finish = () => {
+      cancel();
+      device.ops.release?.(device);
+      if (group.devices.length === 0) {
+        if (group.file === null) this.groups.delete(group.name);
+        else group.onFileReleased = () => group.devices.length === 0 && this.groups.delete(group.name);
+      }
+      released();
+    };
+    if (device.openCount === 0) {
+      finish();
+      return;
+    }
+    device.onIdle = finish;
+    const ask = (count: number) => {
+      device.ops.request?.(device, count);
+      cancel = this.clock.after(REQUEST_INTERVAL_MS, () => ask(count + 1));
+    };
+    ask(0);
   }
 
   /** The file behind a path, not yet referenced, or -errno. */

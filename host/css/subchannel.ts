@@ -5,7 +5,7 @@
 /** Condition code of an I/O instruction. */
 export type ConditionCode = 0 | 1 | 2 | 3;
 
-/** What the owner of a subchannel is told. Called synchronously, outside any instruction of the owner's. */
+/** What the owner of a subchannel is told. Called synchronously, outside any instruction of the owner's (`elapse` is none). */
 export interface SubchannelListener {
   /** An interruption: the IRB that TEST SUBCHANNEL stored, 64 bytes (12 SCSW, 20 ESW, 32 ECW) or 96. */
   interrupt(irb: Uint8Array): void;
@@ -35,4 +35,14 @@ export interface SubchannelHardware {
   enable(intparm: number): number;
   /** Disables. 0, -EBUSY while a program or status is pending, or another -errno. */
   disable(): number;
+  /**
+   * The owner sleeps for an interruption, at most `ms` milliseconds. Calls are synchronous, so nothing else can run meanwhile: the hardware
+   * does here what it would do in that time, and delivers an interruption that becomes pending to the listener before it returns.
+   */
+  elapse(ms: number): void;
+  /**
+   * The owner takes back the storage of the program that it started: the hardware drops it at once, touches none of its CCWs, IDALs and data
+   * any more, and presents no status for it. Not an instruction; nothing happens when no program is there.
+   */
+  revoke(): void;
 }

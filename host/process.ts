@@ -1,6 +1,6 @@
 // The edge of the subsystem: a process and its system calls. Inside, a call answers with -errno; here that becomes the number
 // (`ioctlRaw`, ...) or a VfioError (`ioctl`, ...). A trap inside the core marks it dead (CoreFault).
-import { EBADF, EINVAL } from '../assembly/abi.ts';
+import { EAGAIN, EBADF, EFAULT, EINVAL, PAGE_SIZE_4K } from '../assembly/abi.ts';
 import type { Core } from './core.ts';
 import { VfioError } from './errno.ts';
 import { ioctlName } from './uapi/ioctl.ts';
@@ -12,9 +12,9 @@ import type { Vfio } from './vfio/vfio.ts';
 
 /**
  * Argument of an ioctl: a structure or bytes (the call reads and writes exactly that buffer), a string (NUL-terminated), a number or bigint
- * (the argument by value; for a call that takes a pointer, an address in the process's memory), or nothing (NULL).
+ * (the argument by value; for a call that takes a pointer, an address in the process's memory), or nothing (NULL). A UserArg is the argument itself.
  */
-export type IoctlArg = StructBase | Uint8Array | string | number | bigint | undefined;
+export type IoctlArg = StructBase | Uint8Array | UserArg | string | number | bigint | undefined;
 
 export interface MmapOptions {
   /** Descriptor and offset of a device region; without them the memory is anonymous and zeroed. */
@@ -48,7 +48,7 @@ export class VfioProcess {
     return this.#check(this.openRaw(path), () => `open(${path})`);
   }
   openRaw(path: string): number {
-    return this.#enter(() => {
+    return this.enter(() => {
       const file = this.#vfio.open(this.task, path);
       if (typeof file === 'number') return file;
       const fd = this.task.install(file);
@@ -62,7 +62,7 @@ export class VfioProcess {
     this.#check(this.closeRaw(fd), () => `close(${fd})`);
   }
   closeRaw(fd: number): number {
-    return this.#enter(() => this.task.close(fd));
+    return this.enter(() => this.task.close(fd));
   }
 
   /** An ioctl. @returns its value, 0 or positive. @throws VfioError with the kernel's errno and the reason in words. */
@@ -71,7 +71,7 @@ export class VfioProcess {
   }
   /** The same with the kernel's number: a value, or -errno. */
   ioctlRaw(fd: number, request: number, arg?: IoctlArg): number {
-    return this.#enter(() => {
+    return this.enter(() => {
       const file = this.task.file(fd);
       if (file === undefined) return this.task.fail(EBADF, `descriptor ${fd} is not open`);
       return file.ioctl(this.task, request, this.#arg(arg));
@@ -83,7 +83,7 @@ export class VfioProcess {
     return this.#check(this.readRaw(fd, buffer, offset), () => `read(${fd})`);
   }
   readRaw(fd: number, buffer: Uint8Array | UserBuffer, offset?: bigint | number): number {
-    return this.#enter(() => {
+    return this.enter(() => {
       const file = this.task.file(fd);
       if (file === undefined) return this.task.fail(EBADF, `descriptor ${fd} is not open`);
       return file.read(this.task, asBuffer(buffer), offset === undefined ? null : BigInt(offset));
@@ -95,7 +95,7 @@ export class VfioProcess {
     return this.#check(this.writeRaw(fd, data, offset), () => `write(${fd})`);
   }
   writeRaw(fd: number, data: Uint8Array | UserBuffer, offset?: bigint | number): number {
-    return this.#enter(() => {
+    return this.enter(() => {
       const file = this.task.file(fd);
       if (file === undefined) return this.task.fail(EBADF, `descriptor ${fd} is not open`);
       return file.write(this.task, asBuffer(data), offset === undefined ? null : BigInt(offset));
@@ -113,7 +113,7 @@ export class VfioProcess {
     const prot = options.prot ?? 'rw';
     const read = prot.includes('r');
     const write = prot.includes('w');
-    return this.#enter(() => {
+    return this.enter(() => {
       const { task } = this;
       const addr = options.addr === undefined ? {} : { addr: BigInt(options.addr) };
       if (options.fd === undefined) {
@@ -135,7 +135,7 @@ export class VfioProcess {
     this.#check(this.munmapRaw(address, length), () => `munmap(0x${address.toString(16)})`);
   }
   munmapRaw(address: bigint, length: bigint | number): number {
-    return this.#enter(() => this.task.mm.unmap(address, BigInt(length)));
+    return this.enter(() => this.task.mm.unmap(address, BigInt(length)));
   }
 
   /** A live view of anonymous memory: `length` bytes at `address`. @throws RangeError when that is not one mapping with memory behind it. */
@@ -147,7 +147,14 @@ export class VfioProcess {
 
   /** Makes an eventfd. @returns its descriptor; `eventfdOf` gives the object. */
   eventfd(initval: bigint | number = 0, options: { semaphore?: boolean } = {}): number {
-    return this.#check(this.task.install(new EventFd(BigInt(initval), options.semaphore ?? false)), () => 'eventfd()');
+    return this.#check(this.eventfdRaw(initval, options), () => 'eventfd()');
+  }
+  eventfdRaw(initval: bigint | number = 0, options: { semaphore?: boolean } = {}): number {
+    return this.enter(() => {
+      const count = BigInt(initval);
+      if (count < 0n || count >= 1n << 32n) return this.task.fail(EINVAL, 'initval is an unsigned int');
+      return this.task.install(new EventFd(count, options.semaphore ?? false));
+    });
   }
   /** The eventfd behind a descriptor: its counter, callbacks, async iterator. @throws VfioError EBADF, EINVAL. */
   eventfdOf(fd: number): EventFd {
@@ -163,7 +170,7 @@ export class VfioProcess {
     return text;
   }
   sysfsReadRaw(path: string): string | number {
-    return this.#enter(() => this.#vfio.sysfs.read(this.task, path));
+    return this.enter(() => this.#vfio.sysfs.read(this.task, path));
   }
 
   /** Writes a sysfs attribute. @returns bytes taken. @throws VfioError ENOENT, EISDIR, EACCES (read-only), or the attribute's own. */
@@ -171,12 +178,55 @@ export class VfioProcess {
     return this.#check(this.sysfsWriteRaw(path, text), () => `write ${path}`);
   }
   sysfsWriteRaw(path: string, text: string): number {
-    return this.#enter(() => this.#vfio.sysfs.write(this.task, path, text));
+    return this.enter(() => this.#vfio.sysfs.write(this.task, path, text));
+  }
+
+  /** Reads an eventfd without waiting. @returns its counter, which is 0 (or 1 less) from now on. @throws VfioError EAGAIN it is 0; EBADF, EINVAL. */
+  take(fd: number): bigint {
+    const count = this.takeRaw(fd);
+    if (count < 0n) this.#check(Number(count), () => `take(${fd})`);
+    return count;
+  }
+  takeRaw(fd: number): bigint {
+    return this.enter(() => {
+      const file = this.task.file(fd);
+      if (file === undefined) return BigInt(this.task.fail(EBADF, `descriptor ${fd} is not open`));
+      if (!(file instanceof EventFd)) return BigInt(this.task.fail(EINVAL, `descriptor ${fd} is not an eventfd`));
+      return file.take() ?? BigInt(this.task.fail(EAGAIN, 'the counter is 0'));
+    });
+  }
+
+  /** Reads the process's own memory; a mapped device region is one access. @throws VfioError EFAULT not mapped, not readable, a bus error. */
+  peek(address: bigint, length: number): Uint8Array {
+    const bytes = new Uint8Array(length);
+    this.#check(this.peekRaw(address, bytes), () => `peek(0x${address.toString(16)})`);
+    return bytes;
+  }
+  peekRaw(address: bigint, into: Uint8Array): number {
+    return this.enter(() =>
+      this.task.mm.read(address, into) ? 0 : this.task.fail(EFAULT, 'the memory is not readable'),
+    );
+  }
+
+  /** Writes the process's own memory, or a mapped device region as one access. @throws VfioError EFAULT. */
+  poke(address: bigint, data: Uint8Array): void {
+    this.#check(this.pokeRaw(address, data), () => `poke(0x${address.toString(16)})`);
+  }
+  pokeRaw(address: bigint, data: Uint8Array): number {
+    return this.enter(() =>
+      this.task.mm.write(address, data) ? 0 : this.task.fail(EFAULT, 'the memory is not writable'),
+    );
+  }
+
+  /** Changes the limit on locked memory and the privilege that lifts it, as setrlimit and capset would. */
+  rlimit({ memlock, lockCap }: { memlock?: number; lockCap?: boolean }): void {
+    if (memlock !== undefined) this.task.memlockPages = Math.floor(memlock / PAGE_SIZE_4K);
+    if (lockCap !== undefined) this.task.lockCap = lockCap;
   }
 
   /** Closes everything and unmaps everything. */
   exit(): void {
-    this.#enter(() => this.task.exit());
+    this.enter(() => this.task.exit());
   }
 
   #arg(arg: IoctlArg): UserArg {
@@ -184,7 +234,8 @@ export class VfioProcess {
     if (typeof arg === 'bigint') return this.task.pointer(BigInt.asUintN(64, arg));
     if (typeof arg === 'number') return this.task.pointer(BigInt.asUintN(64, BigInt(arg)));
     if (typeof arg === 'string') return new DirectBuffer(encoder.encode(`${arg}\0`));
-    return new DirectBuffer(arg instanceof Uint8Array ? arg : arg.bytes);
+    if (arg instanceof Uint8Array) return new DirectBuffer(arg);
+    return 'copyIn' in arg ? arg : new DirectBuffer(arg.bytes);
   }
 
   #check(result: number, call: () => string): number {
@@ -192,7 +243,8 @@ export class VfioProcess {
     return result;
   }
 
-  #enter<T>(call: () => T): T {
+  /** Every call goes through here: a trap inside the core marks it dead. @throws CoreFault */
+  protected enter<T>(call: () => T): T {
     this.#core.assertAlive();
     this.task.why = '';
     try {

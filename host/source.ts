@@ -2,6 +2,8 @@
 
 import type { Clock } from './clock.ts';
 import { type Core, type CoreOptions, type CoreSource, createCore } from './core.ts';
+import type { ActionFields, ActionResult, MachineDescription } from './devices/model.ts';
+import { Machine } from './machine.ts';
 import { VfioProcess } from './process.ts';
 import type { TaskOptions } from './vfio/task.ts';
 import { Vfio } from './vfio/vfio.ts';
@@ -9,6 +11,11 @@ import { Vfio } from './vfio/vfio.ts';
 export interface VfioOptions extends CoreOptions, TaskOptions {
   /** Where time comes from; default the platform's. */
   clock?: Clock;
+  /**
+   * Which devices there are. Default: the default machine, one of every model under fixed names. `{ devices: [] }` is an empty machine, for
+   * programs that bring their own devices.
+   */
+  machine?: MachineDescription;
 }
 
 /** An instance of the subsystem and its first process, whose calls it offers directly. */
@@ -16,11 +23,24 @@ export class VfioInstance extends VfioProcess {
   readonly core: Core;
   /** The kernel's registries: groups, devices, drivers. */
   readonly kernel: Vfio;
+  /** What is plugged in, and the hardware's own actions. */
+  readonly machine: Machine;
 
-  constructor(core: Core, kernel: Vfio, options: TaskOptions) {
+  constructor(core: Core, kernel: Vfio, machine: Machine, options: TaskOptions) {
     super(kernel, options);
     this.core = core;
     this.kernel = kernel;
+    this.machine = machine;
+  }
+
+  /**
+   * Asks the hardware behind a device for something that a driver cannot, such as raising an interrupt (docs/script.md lists the actions).
+   * @returns 0, a count or -errno, alone or with the bytes read. @throws TypeError no such device or action.
+   */
+  actionRaw(name: string, action: string, fields: ActionFields): ActionResult {
+    const run = this.machine.actions.get(name)?.[action];
+    if (run === undefined) throw new TypeError(`there is no action ${action} of ${name}`);
+    return this.enter(() => run(fields));
   }
 
   /** Another process against the same instance, with its own memory, descriptors and limits. */
@@ -31,10 +51,12 @@ export class VfioInstance extends VfioProcess {
 
 /** Makes an instance with the core from this source. */
 export async function createVfioFrom(source: CoreSource, options: VfioOptions = {}): Promise<VfioInstance> {
-  const core = await createCore(source, options);
+  const { machine: description = {} } = options;
+  const { memory: length } = description;
+  const core = await createCore(source, length === undefined ? options : { length, ...options });
   const kernel = new Vfio(core, {
     ...(options.clock === undefined ? {} : { clock: options.clock }),
     iommuDrivers: () => [],
   });
-  return new VfioInstance(core, kernel, options);
+  return new VfioInstance(core, kernel, new Machine(kernel, description), options);
 }

@@ -26,6 +26,8 @@ export class VfioDevice {
   readonly ops: VfioDeviceOps<any>;
   /** Set when the device is registered. */
   group!: Group;
+  /** Number of its node, /dev/vfio/devices/vfio<n>; -1 until it is registered. */
+  node = -1;
   openCount = 0;
   /** Called after the last close; set while the device is being unregistered. */
   onIdle: (() => void) | null = null;

@@ -27,6 +27,10 @@ export class Vfio {
   readonly pages: PageAllocator;
   readonly clock: Clock;
   readonly groups = new Map<string, Group>();
+  /** Registered devices by the number of their node, /dev/vfio/devices/vfio<n>. */
+  readonly nodes = new Map<number, VfioDevice>();
+  /** The number that the next device registered gets; null: the lowest free one. */
+  nextNode: number | null = null;
   readonly iommuDrivers: readonly IommuDriverOps[];
   readonly sysfs = new Sysfs();
   readonly mdev = new MdevBus(this);
@@ -51,6 +55,11 @@ export class Vfio {
     }
     group.devices.unshift(device);
     device.group = group;
+    let node = this.nextNode ?? 0;
+    while (this.nodes.has(node)) node++;
+    this.nextNode = null;
+    this.nodes.set(node, device);
+    device.node = node;
     return group;
   }
 
@@ -69,6 +78,7 @@ export class Vfio {
   unregisterDevice(device: VfioDevice, released: () => void = () => {}): void {
     const { group } = device;
     group.devices.splice(group.devices.indexOf(device), 1);
+    this.nodes.delete(device.node);
     let cancel = () => {};
     const finish = () => {
       cancel();

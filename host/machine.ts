@@ -1,0 +1,71 @@
+// Builds a machine: its devices in their groups behind their IOMMU units, from a description or the default one (spec script, `machine` and
+// "Default machine"). What a model is made of is the business of its factory (models.ts).
+import type { DeviceActions, DeviceDescription, MachineDescription } from './devices/model.ts';
+import { MODELS } from './models.ts';
+import type { HwIommu } from './vfio/ops.ts';
+import type { Vfio } from './vfio/vfio.ts';
+
+/** One of every model; names, groups and order are fixed, so that scripts can rely on them. */
+export const DEFAULT_DEVICES: readonly DeviceDescription[] = [
+  { bus: 'pci', model: 'edu', name: '0000:00:01.0', group: 1 },
+  { bus: 'pci', model: 'pci-msix', name: '0000:00:02.0', group: 2 },
+  { bus: 'pci', model: 'pci-msix', name: '0000:00:02.1', group: 2 },
+  { bus: 'pci', model: 'ism', name: '0001:00:00.0', group: 3 },
+  { bus: 'pci', model: 'zpci-net', name: '0002:00:00.0', group: 4 },
+  {
+    bus: 'ccw',
+    model: 'dasd-3390',
+    name: '11111111-1111-4111-8111-111111111111',
+    group: 5,
+    subchannel: '0.0.0313',
+    device: '0.0.0120',
+  },
+  { bus: 'mdev', model: 'mtty', name: '22222222-2222-4222-8222-222222222222', group: 6, type: 'mtty-2' },
+  { bus: 'ap', model: 'ap', name: '33333333-3333-4333-8333-333333333333', group: 7 },
+];
+
+/** VT-d-like: 48 bits less the window of interrupt messages; 4 KiB, 2 MiB and 1 GiB pages; snooping not enforced. */
+const pciIommu = (): HwIommu => ({
+  pageSizes: 0x40201000n,
+  ranges: [
+    { start: 0n, last: 0xfedfffffn },
+    { start: 0xfef00000n, last: 0xffffffffffffn },
+  ],
+  coherent: false,
+  msiIsolated: true,
+  limit: 1n << 48n,
+});
+
+/** A built machine: what it was made from, and the hardware behind its devices as far as scripts may speak to it. */
+export class Machine {
+  /** Every field filled in. */
+  readonly description: Required<Pick<MachineDescription, 'devices' | 'seed'>> & MachineDescription;
+  /** Actions of the hardware by device name. */
+  readonly actions: ReadonlyMap<string, DeviceActions>;
+
+  /** @throws TypeError unknown model, a name or group that cannot be, or an option that the model cannot honour. */
+  constructor(vfio: Vfio, description: MachineDescription = {}) {
+    this.description = { ...description, devices: description.devices ?? DEFAULT_DEVICES, seed: description.seed ?? 1 };
+    const actions = new Map<string, DeviceActions>();
+    this.actions = actions;
+    const unit = pciIommu();
+    this.description.devices.forEach((device, index) => {
+      const factory = Object.hasOwn(MODELS, device.model) ? MODELS[device.model] : undefined;
+      if (factory === undefined)
+        throw new TypeError(`unknown model "${device.model}"; there are ${Object.keys(MODELS).join(', ')}`);
+      const groupName = device.group === undefined ? vfio.nextGroupName() : String(device.group);
+      if (!/^\d+$/.test(groupName)) throw new TypeError(`${device.name}: ${groupName} is no group number`);
+      vfio.nextNode = index;
+      factory({
+        vfio,
+        description: device,
+        groupName,
+        pciIommu: unit,
+        seed: this.description.seed,
+        addPhysical: (added, hw) => vfio.registerDevice(added, groupName, 'iommu', hw),
+        addActions: (table, name = device.name) => actions.set(name, table),
+      });
+      vfio.nextNode = null;
+    });
+  }
+}

@@ -1,0 +1,13 @@
+// The calls that a real kernel answered (test/data/abi): every script must give the kernel's answers, to the byte.
+import { describe, expect, it } from 'vitest';
+import { SCRIPTS } from '../support/script_names.ts';
+import { failures } from '../support/scripts.ts';
+
+// Scripts of these kinds run; the other prefixes wait for their device models.
+const READY = /^core-(wrong-null-(container|group))$/;
+
+describe('scripts answered by Linux', () => {
+  it.each(SCRIPTS.filter((name) => READY.test(name)))('%s', async (name) => {
+    expect(await failures(name)).toEqual([]);
+  });
+});

@@ -1,20 +1,20 @@
 // A device as the VFIO core sees it, and the file that a user holds of it. The core checks access, dispatches to the driver's table, answers
 // FEATURE, and keeps the device's own ledger of pins. Kernel counterpart: vfio_main.c.
-import { E2BIG, EINVAL, ENOTTY, PAGE_SIZE_4K } from '../../assembly/abi.ts';
-import {
-  VFIO_DEVICE_FEATURE_GET,
-  VFIO_DEVICE_FEATURE_MASK,
-  VFIO_DEVICE_FEATURE_PROBE,
-  VFIO_DEVICE_FEATURE_SET,
-} from '../uapi/constants.ts';
-import { VFIO_DEVICE_FEATURE } from '../uapi/ioctl.ts';
+import { E2BIG, EBUSY, EINVAL, PAGE_SIZE_4K } from '../../assembly/abi.ts';
+import { VFIO_DEVICE_FEATURE, VFIO_DEVICE_RESET } from '../uapi/ioctl.ts';
+import { AccessGate } from './access.ts';
+import { loggingFeature } from './dma_logging.ts';
+import { readFeature, unknownFeature } from './feature.ts';
 import { type MmapRequest, VfioFile } from './file.ts';
 import type { Group } from './group.ts';
+import { MigrationMachine, migrationFeature } from './migration.ts';
 import type { Mapping } from './mm.ts';
-import type { DmaProvider, FeatureRequest, VfioDeviceOps } from './ops.ts';
+import type { DmaProvider, VfioDeviceOps } from './ops.ts';
 import type { Task } from './task.ts';
-import { type UserArg, type UserBuffer, viewOf } from './user.ts';
+import type { UserArg, UserBuffer } from './user.ts';
 import type { Vfio } from './vfio.ts';
+
+export { checkFeature } from './feature.ts';
 
 const MAX_PIN_PAGES = PAGE_SIZE_4K / 8;
 
@@ -35,12 +35,18 @@ export class VfioDevice {
   dma: DmaProvider | null = null;
   /** Pins this device holds, by page iova: the ledger above the container's counts (spec iommu-type1 section 6). */
   readonly pins = new Map<bigint, number>();
+  /** The migration state and its transfers; null when the driver does not migrate. */
+  readonly migration: MigrationMachine | null;
+  /** What a stopped device allows; null when the device never stops. */
+  readonly gate: AccessGate | null;
 
   // biome-ignore lint/suspicious/noExplicitAny: see above
   constructor(vfio: Vfio, name: string, ops: VfioDeviceOps<any>) {
     this.vfio = vfio;
     this.name = name;
     this.ops = ops;
+    this.migration = ops.migration === undefined ? null : new MigrationMachine(this, ops.migration);
+    this.gate = this.migration === null ? null : new AccessGate(this);
   }
 
   /**
@@ -77,6 +83,16 @@ export class VfioDevice {
     return this.dma.dmaRw(iova, bytes, write);
   }
 
+  /**
+   * The device's own DMA, as a bus master. Nothing leaves a device that its migration state has quiesced.
+   * @returns 0 or -errno; nothing is moved on failure. -EBUSY: not now; otherwise the provider's, -EINVAL: not open.
+   */
+  busMaster(iova: bigint, bytes: Uint8Array, write: boolean): number {
+    if (this.dma === null || this.openCount === 0) return -EINVAL;
+    if (this.gate !== null && !this.gate.dma()) return -EBUSY;
+    return this.dma.deviceDma(iova, bytes, write);
+  }
+
   /** Opens the device for one more file; openDevice runs on the first. The DMA provider must be in place. */
   open(): number {
     if (this.openCount === 0) {
@@ -95,6 +111,8 @@ export class VfioDevice {
   /** One file less; closeDevice runs on the last, then the IOMMU is let go. */
   close(): void {
     if (this.openCount === 1) {
+      this.migration?.close();
+      this.ops.log?.stop(this);
       this.ops.closeDevice?.(this);
       for (const [page, count] of [...this.pins]) for (let i = 0; i < count; i++) this.unpinPages(page, 1);
       if (this.ops.dmaUnmap !== undefined) this.dma?.unregisterDevice(this);
@@ -121,26 +139,35 @@ export class DeviceFile extends VfioFile {
   override ioctl(task: Task, request: number, arg: UserArg): number {
     if (!this.accessGranted) return task.fail(EINVAL, 'the device is not bound yet');
     if (request === VFIO_DEVICE_FEATURE) return deviceFeature(this.device, task, arg);
-    const { ops } = this.device;
-    return ops.ioctl?.(this.device, task, request, arg) ?? task.fail(EINVAL, `${ops.name} takes no ioctls`);
+    const { ops, gate, migration } = this.device;
+    const held = gate?.ioctl(task, request);
+    if (held !== undefined) return held;
+    const result = ops.ioctl?.(this.device, task, request, arg) ?? task.fail(EINVAL, `${ops.name} takes no ioctls`);
+    if (request === VFIO_DEVICE_RESET && result >= 0) migration?.reset();
+    return result;
   }
 
   override read(task: Task, buffer: UserBuffer, offset: bigint | null): number {
     if (!this.accessGranted) return task.fail(EINVAL, 'the device is not bound yet');
-    const { ops } = this.device;
+    const { ops, gate } = this.device;
+    const held = gate?.region(task, buffer, offset ?? 0n, false);
+    if (held !== undefined) return held;
     return ops.read?.(this.device, task, buffer, offset ?? 0n) ?? task.fail(EINVAL, `${ops.name} cannot be read`);
   }
 
   override write(task: Task, buffer: UserBuffer, offset: bigint | null): number {
     if (!this.accessGranted) return task.fail(EINVAL, 'the device is not bound yet');
-    const { ops } = this.device;
+    const { ops, gate } = this.device;
+    const held = gate?.region(task, buffer, offset ?? 0n, true);
+    if (held !== undefined) return held;
     return ops.write?.(this.device, task, buffer, offset ?? 0n) ?? task.fail(EINVAL, `${ops.name} cannot be written`);
   }
 
   override mmap(task: Task, request: MmapRequest): Mapping | number {
     if (!this.accessGranted) return task.fail(EINVAL, 'the device is not bound yet');
-    const { ops } = this.device;
-    return ops.mmap?.(this.device, task, request) ?? task.fail(EINVAL, `${ops.name} cannot be mapped`);
+    const { ops, gate } = this.device;
+    const mapping = ops.mmap?.(this.device, task, request) ?? task.fail(EINVAL, `${ops.name} cannot be mapped`);
+    return typeof mapping === 'number' ? mapping : (gate?.mapping(mapping, request.offset) ?? mapping);
   }
 
   protected override release(): void {
@@ -148,47 +175,14 @@ export class DeviceFile extends VfioFile {
   }
 }
 
-/** FEATURE: header checks in the order of spec vfio-core section 9, then the core's own features or the driver's. */
+/** FEATURE: the header, then the core's own features, then the driver's (spec vfio-core section 9). */
 function deviceFeature(device: VfioDevice, task: Task, arg: UserArg): number {
-  const header = task.copyArgsz(arg, 8);
-  if (typeof header === 'number') return header;
-  const view = viewOf(header);
-  const size = view.getUint32(0, true) - 8;
-  const flags = view.getUint32(4, true);
-  const known =
-    VFIO_DEVICE_FEATURE_MASK | VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_PROBE;
-  if ((flags & ~known) !== 0) return task.fail(EINVAL, `unknown feature flags 0x${flags.toString(16)}`);
-  const feature: FeatureRequest = {
-    id: flags & VFIO_DEVICE_FEATURE_MASK,
-    get: (flags & VFIO_DEVICE_FEATURE_GET) !== 0,
-    set: (flags & VFIO_DEVICE_FEATURE_SET) !== 0,
-    probe: (flags & VFIO_DEVICE_FEATURE_PROBE) !== 0,
-    size,
-    data: {
-      value: arg.value + 8n,
-      copyIn: (offset, length) => arg.copyIn(8 + offset, length),
-      copyOut: (offset, bytes) => arg.copyOut(8 + offset, bytes),
-    },
-  };
-  if (!feature.probe && feature.get && feature.set) return task.fail(EINVAL, 'GET and SET together');
+  const feature = readFeature(task, arg);
+  if (typeof feature === 'number') return feature;
   return (
+    migrationFeature(device, task, feature) ??
+    loggingFeature(device, task, feature) ??
     device.ops.deviceFeature?.(device, task, feature) ??
-    task.fail(ENOTTY, `${device.ops.name} has no feature ${feature.id}`)
+    unknownFeature(task, device.ops.name, feature)
   );
-}
-
-/**
- * The check every feature makes before it runs. @returns 1: execute; 0: PROBE, done; -EINVAL.
- * @param supported VFIO_DEVICE_FEATURE_GET and/or SET. @param minsz bytes of data that the feature needs.
- */
-export function checkFeature(task: Task, feature: FeatureRequest, supported: number, minsz: number): number {
-  const getOk = (supported & VFIO_DEVICE_FEATURE_GET) !== 0;
-  const setOk = (supported & VFIO_DEVICE_FEATURE_SET) !== 0;
-  if ((feature.get && !getOk) || (feature.set && !setOk))
-    return task.fail(EINVAL, `feature ${feature.id} does not support ${feature.get && !getOk ? 'GET' : 'SET'}`);
-  if (feature.probe) return 0;
-  if (!feature.get && !feature.set) return task.fail(EINVAL, 'neither GET nor SET nor PROBE');
-  if (feature.size < minsz)
-    return task.fail(EINVAL, `feature ${feature.id} needs ${minsz} bytes of data, got ${feature.size}`);
-  return 1;
 }

@@ -34,6 +34,7 @@ export interface VfioDeviceOps<D extends VfioDevice = VfioDevice> {
   release?(device: D): void;
   readonly migration?: VfioMigrationOps<D>;
   readonly log?: VfioLogOps<D>;
+  readonly access?: VfioAccessOps<D>;
 }
 
 /** A FEATURE call after the header checks (spec vfio-core section 9). */
@@ -47,24 +48,86 @@ export interface FeatureRequest {
   readonly data: UserArg;
 }
 
-/** One arc at a time: the core walks the path, the driver does single steps (spec migration section B). */
+/**
+ * A device's side of migration (spec migration section B). The core walks the path through the states, makes the transfer files and keeps their
+ * lives (host/vfio/migration.ts); the driver stops and starts its hardware one arc at a time and says what the bytes of its state are.
+ */
 export interface VfioMigrationOps<D extends VfioDevice = VfioDevice> {
-  /** VFIO_MIGRATION_STOP_COPY | P2P | PRE_COPY. */
+  /** VFIO_MIGRATION_STOP_COPY, and P2P, PRE_COPY where the device can. Constant while the device is registered. */
   flags(device: D): number;
-  /** Does the step from `current` to `next`. @returns a new transfer's file, null, or -errno. */
-  setState(device: D, current: number, next: number): MigrationStep;
   /** Estimate of the bytes a stop-copy transfers. */
   dataSize(device: D): bigint;
+  /**
+   * One arc of the hardware, before the core opens or ends a transfer. Entering a P2P state or STOP returns only when the DMA that the state forbids
+   * has ended. Absent: the device has nothing to quiesce. @returns 0, or -errno: the device is still in `from` (or in ERROR after
+   * `device.migration.fail()`).
+   */
+  step?(device: D, from: number, to: number): number;
+  /** Called when RUNNING is forced: by RESET, and at the last close. Hardware that `step` froze runs again, empty. */
+  restart?(device: D): void;
+  /** What a new saving transfer reads. Asked when PRE_COPY, PRE_COPY_P2P or STOP_COPY begins one. */
+  source(device: D): MigrationSource;
+  /** What a new resuming transfer feeds. */
+  sink(device: D): MigrationSink;
 }
-export type MigrationStep = number | null | import('./file.ts').VfioFile;
 
+/** Bytes of a device for one saving transfer. */
+export interface MigrationSource {
+  /** The first bytes of PRE_COPY, at least one. Only with the PRE_COPY flag. */
+  begin?(): Uint8Array;
+  /** What else can be said while the device runs, asked when everything before is read; empty: nothing now. */
+  more?(): Uint8Array;
+  /** Estimate of what `more` would give. */
+  dirtyBytes?(): number;
+  /** All that is missing for a complete stream; asked once, on entering STOP_COPY, with the device stopped. */
+  end(): Uint8Array;
+}
+
+/** Bytes for a device in one resuming transfer. The core collects them; segmentation of the writes is free. */
+export interface MigrationSink {
+  /** Length of the longest stream that the device takes. A write beyond it fails with ENOMEM and takes nothing. */
+  readonly capacity: number;
+  /** Looks at everything received so far, after each write. -errno: that write fails and the transfer is dead. */
+  check?(received: Uint8Array): number;
+  /**
+   * RESUMING -> STOP: loads the stream, all or nothing. @returns 0, or -errno (EINVAL: incomplete or not valid): the device stays in
+   * RESUMING and more may be written.
+   */
+  load(received: Uint8Array): number;
+}
+
+/** The device's own log of the pages it wrote (spec migration section B.8). */
 export interface VfioLogOps<D extends VfioDevice = VfioDevice> {
-  /** @returns the page size chosen, or -errno as a bigint. */
-  start(device: D, ranges: ReadonlyArray<{ iova: bigint; length: bigint }>, pageSize: bigint): bigint;
+  /**
+   * Starts logging these ranges, checked and free of overlaps. @returns the page size chosen, or -errno as a bigint (EINVAL: it is on already).
+   */
+  start(device: D, ranges: readonly LogRange[], pageSize: bigint): bigint;
   stop(device: D): number;
-  /** Marks every dirty page of the range through `mark` and clears it in the log. */
+  /** Marks every dirty page of the range through `mark` and clears it in the log. @returns 0 or -errno (EINVAL: logging is off). */
   readAndClear(device: D, iova: bigint, length: bigint, mark: (iova: bigint, length: bigint) => void): number;
 }
+
+export interface LogRange {
+  readonly iova: bigint;
+  readonly length: bigint;
+}
+
+/**
+ * How a driver's surface falls into the kinds of the access matrix (host/vfio/access.ts). Absent: every region is `mmio`, offsets hold
+ * the index above bit 40, and ioctls fall as their names say.
+ */
+export interface VfioAccessOps<D extends VfioDevice = VfioDevice> {
+  /** The region and position behind a file offset: what kind it is and how many bytes it has from there. undefined: no such place. */
+  region(device: D, offset: bigint): { readonly kind: AccessKind; readonly left: bigint } | undefined;
+  /** Kind of an ioctl that the core does not know. Absent: `operation`. */
+  ioctl?(device: D, request: number): AccessKind;
+}
+
+/**
+ * A kind of access: `mmio` BARs and other plain registers; `config` configuration space, the MSI-X table and the migration region; `request` regions
+ * whose access starts an operation; `operation` ioctls that do; `irqs` SET_IRQS; `info` the GET_*_INFO calls; `reset`.
+ */
+export type AccessKind = 'mmio' | 'config' | 'request' | 'operation' | 'irqs' | 'info' | 'reset';
 
 /** The hardware IOMMU in front of a physical group. */
 export interface HwIommu {

@@ -56,3 +56,59 @@ export const ZPCI_RULE_SPLIT = 0x8000;
 export const ZPCI_PIECE_SIZE = 8;
 export const ZPCI_FORM_SINGLE = 1;
 export const ZPCI_FORM_BLOCK = 2;
+
+// CCW (format-1, spec ccw section 5.1) and ORB word 1 (section 2.0).
+export const CCW_SIZE = 8;
+export const CCW_FLAG_CD = 0x80;
+export const CCW_FLAG_CC = 0x40;
+export const CCW_FLAG_SKIP = 0x10;
+export const CCW_FLAG_IDA = 0x04;
+export const CCW_CMD_NOOP = 0x03;
+export const CCW_CMD_TIC = 0x08;
+export const ORB_FMT = 0x00800000;
+export const ORB_PFCH = 0x00400000;
+export const ORB_C64 = 0x00020000;
+export const ORB_I2K = 0x00010000;
+export const ORB_LPM = 0x0000ff00;
+export const ORB_SIZE = 32;
+
+// Limits of a channel program (spec ccw section 8).
+export const CCWCHAIN_LEN_MAX = 256;
+export const CCWCHAIN_COUNT_MAX = 16;
+export const IDAL_LEN_MAX = 33;
+
+// Channel program, `cp` (assembly/ccw/cp.ts draws it).
+export const CP_ARENA = 0;
+export const CP_STATE = 4;
+export const CP_IOMMU = 8;
+export const CP_CHAIN_COUNT = 12;
+export const CP_ORB = 16;
+export const CP_GUEST_CPA = 48;
+export const CP_BLOCKS = 52;
+export const CP_IDAW_SIZE = 56;
+export const CP_BLOCK_SHIFT = 60;
+export const CP_WORD = 64;
+export const CP_WORD1 = 72;
+export const CP_CHAIN_BRK = 76;
+export const CP_CHAIN_END = 80;
+export const CP_CHAIN_BLOCKS = 84;
+export const CP_CHAINS = 96;
+export const CCWCHAIN_IOVA = 0;
+export const CCWCHAIN_LEN = 4;
+export const CCWCHAIN_HOST = 8;
+export const CCWCHAIN_TRANSLATED = 12;
+export const CCWCHAIN_SIZE = 16;
+export const CP_STATE_NONE = 0;
+export const CP_STATE_COPIED = 1;
+export const CP_STATE_TRANSLATED = 2;
+export const CP_STATE_FAILED = 3;
+
+// Block of IDALs and pins of a channel program (assembly/ccw/page_array.ts draws it).
+export const BLOCK_NEXT = 0;
+export const BLOCK_BRK = 4;
+export const BLOCK_PINS = 8;
+export const BLOCK_END = 12;
+export const PIN_PAGE = 0;
+export const PIN_FRAME = 8;
+export const PIN_COUNT = 12;
+export const PIN_SIZE = 16;

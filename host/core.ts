@@ -16,6 +16,15 @@ export interface CoreExports {
   zpci_plan(plan: number, capacity: number, io: number, mem: number, len: number, rules: number): number;
   zpci_block_check(io: number, len: number, gaddr: number, rules: number): number;
   zpci_store(bar: number, io: number, source: number, len: number, rules: number): number;
+  cp_create(arena: number): number;
+  cp_destroy(cp: number): void;
+  cp_init(cp: number, iommu: number, word1: number, cpa: number): number;
+  cp_prefetch(cp: number): number;
+  cp_get_orb(cp: number, intparm: number, lpm: number): number;
+  cp_update_scsw(cp: number, cpa: number): number;
+  cp_iova_pinned(cp: number, iova: bigint, length: bigint): number;
+  cp_page_pinned(cp: number, page: number): number;
+  cp_free(cp: number): void;
 }
 
 export interface CoreOptions {

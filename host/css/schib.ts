@@ -51,8 +51,11 @@ export const SCSW_STCTL_PRIMARY = 0x00000004;
 export const SCSW_STCTL_SECONDARY = 0x00000002;
 export const SCSW_STCTL_PENDING = 0x00000001;
 
-/** Word 1 of an ORB. */
+/** The three words of an ORB that a guest hands over: interruption parameter, flags, CPA. */
+export const ORB_AREA_SIZE = 12;
 export const ORB_FLAGS = 4;
+export const ORB_CPA = 8;
+/** Bits of the word at ORB_FLAGS. */
 export const ORB_TRANSPORT = 0x00040000;
 export const ORB_LPM = 0x0000ff00;
 

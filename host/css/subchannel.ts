@@ -45,4 +45,8 @@ export interface SubchannelHardware {
    * any more, and presents no status for it. Not an instruction; nothing happens when no program is there.
    */
   revoke(): void;
+  /** true: a program that is started now ends without time passing, unless it loops. A caller that cannot wait asks before it starts. */
+  readonly immediate: boolean;
+  /** Runs what needs no time to pass, and delivers its interruptions. @returns true when no start function is left pending or active. */
+  settle(): boolean;
 }

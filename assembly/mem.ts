@@ -43,3 +43,15 @@ export function put_be32(p: usize, value: u32): void {
 export function put_be64(p: usize, value: u64): void {
   store<u64>(p, bswap<u64>(value));
 }
+
+/** Are the bytes [p, p + len) all zero? `len` is a multiple of 64; the range must lie in memory. */
+export function is_zero(p: usize, len: usize): bool {
+  for (const end = p + len; p < end; p += 64) {
+    const some = v128.or(
+      v128.or(v128.load(p), v128.load(p, 16)),
+      v128.or(v128.load(p, 32), v128.load(p, 48)),
+    );
+    if (v128.any_true(some)) return false;
+  }
+  return true;
+}

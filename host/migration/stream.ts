@@ -1,0 +1,248 @@
+// Reader and writer of frames over a link. Payloads are built and checked in a piece of the core's memory, where the sum is computed and from where
+// pages are copied into place. Layout: frames.ts.
+import type { Core } from '../core.ts';
+import {
+  FLAG_COMPRESSED,
+  FRAME_HEADER,
+  FRAME_MAGIC,
+  frameName,
+  StreamDigest,
+  StreamError,
+  type StreamFault,
+} from './frames.ts';
+import type { Link } from './link.ts';
+
+/** Room for one frame in the core's heap, and the tables of the sum. */
+export class FrameRoom {
+  readonly core: Core;
+  /** Linear address; the header lies here, the payload behind it. */
+  readonly address: number;
+  /** Bytes, header included. */
+  readonly size: number;
+  readonly #table: number;
+
+  /** @throws RangeError when the core's heap has no room. */
+  constructor(core: Core, size: number) {
+    this.core = core;
+    this.size = size;
+    this.#table = core.exports.crc32c_create(core.arena) >>> 0;
+    this.address = this.#table === 0 ? 0 : core.exports.arena_alloc(core.arena, size) >>> 0;
+    if (this.address === 0) {
+      if (this.#table !== 0) core.exports.crc32c_destroy(core.arena, this.#table);
+      throw new RangeError(`no room for frames of ${size} bytes in the core's heap`);
+    }
+  }
+
+  get payload(): number {
+    return this.address + FRAME_HEADER;
+  }
+  get capacity(): number {
+    return this.size - FRAME_HEADER;
+  }
+  bytes(from: number, length: number): Uint8Array {
+    return this.core.u8.subarray(this.address + from, this.address + from + length);
+  }
+  get view(): DataView {
+    return new DataView(this.core.memory.buffer, this.address, this.size);
+  }
+  sum(from: number, length: number): number {
+    return this.core.exports.crc32c(this.#table, 0, this.address + from, length) >>> 0;
+  }
+
+  release(): void {
+    this.core.exports.arena_free(this.core.arena, this.address, this.size);
+    this.core.exports.crc32c_destroy(this.core.arena, this.#table);
+  }
+}
+
+/** Sends frames in order. */
+export class FrameWriter {
+  readonly room: FrameRoom;
+  readonly digest = new StreamDigest();
+  readonly #link: Link;
+  readonly #compress: boolean;
+  #sequence = 0;
+
+  constructor(core: Core, link: Link, frameSize: number, compress = false) {
+    this.room = new FrameRoom(core, frameSize);
+    this.#link = link;
+    this.#compress = compress;
+  }
+
+  /** Sends the `length` bytes that were put at `room.payload`. @returns bytes on the wire. */
+  async send(type: number, length: number): Promise<number> {
+    const { room } = this;
+    let sent = length;
+    let flags = 0;
+    if (this.#compress && length >= 256) {
+      const smaller = await deflate(room.bytes(FRAME_HEADER, length));
+      if (smaller.length < length) {
+        room.bytes(FRAME_HEADER, smaller.length).set(smaller);
+        sent = smaller.length;
+        flags = FLAG_COMPRESSED;
+      }
+    }
+    const { view } = room;
+    view.setUint32(0, FRAME_MAGIC, true);
+    view.setUint16(4, type, true);
+    view.setUint16(6, flags, true);
+    view.setUint32(8, sent, true);
+    view.setUint32(12, this.#sequence++, true);
+    view.setUint32(16, room.sum(FRAME_HEADER, sent), true);
+    view.setUint32(20, room.sum(0, 20), true);
+    this.digest.update(view);
+    await this.#link.send(room.bytes(0, FRAME_HEADER + sent));
+    return FRAME_HEADER + sent;
+  }
+
+  /** Sends a payload from elsewhere. */
+  async sendBytes(type: number, payload: Uint8Array): Promise<number> {
+    if (payload.length > this.room.capacity) throw new RangeError(`${frameName(type)} of ${payload.length} bytes`);
+    this.room.bytes(FRAME_HEADER, payload.length).set(payload);
+    return this.send(type, payload.length);
+  }
+
+  sendJson(type: number, value: unknown): Promise<number> {
+    return this.sendBytes(type, new TextEncoder().encode(JSON.stringify(value)));
+  }
+
+  release(): void {
+    this.room.release();
+  }
+}
+
+/** A frame that was received whole and sound. Its payload lies in the room until the next is asked for. */
+export interface Frame {
+  readonly type: number;
+  /** Number in its direction, from 0. */
+  readonly sequence: number;
+  /** Bytes of the payload, unpacked. */
+  readonly length: number;
+}
+
+/** Receives frames: in order, none missing, none doubled, each sound. */
+export class FrameReader {
+  readonly room: FrameRoom;
+  /** Over all frames returned before the last one. */
+  readonly digest = new StreamDigest();
+  readonly #chunks: AsyncIterator<Uint8Array>;
+  #chunk: Uint8Array = new Uint8Array(0);
+  #ahead: Promise<IteratorResult<Uint8Array>> | null = null;
+  #sequence = 0;
+  #last: DataView | null = null;
+  /** Bytes of the wire so far. */
+  received = 0;
+
+  constructor(core: Core, link: Link, frameSize: number) {
+    this.room = new FrameRoom(core, frameSize);
+    this.#chunks = link.incoming[Symbol.asyncIterator]();
+  }
+
+  /** @returns the next frame, or null at a clean end between frames. @throws StreamError; whatever the link throws. */
+  async next(): Promise<Frame | null> {
+    const { room } = this;
+    if (this.#last !== null) this.digest.update(this.#last);
+    this.#last = null;
+    const got = await this.#fill(0, FRAME_HEADER);
+    if (got === 0) return null;
+    if (got < FRAME_HEADER) this.#wrong('truncated', `the stream ends ${got} bytes into a header`);
+    const view = new DataView(room.bytes(0, FRAME_HEADER).slice().buffer);
+    if (view.getUint32(0, true) !== FRAME_MAGIC) this.#wrong('magic', 'no frame begins here');
+    if (view.getUint32(20, true) !== room.sum(0, 20)) this.#wrong('header-sum', 'the header does not match its sum');
+    const type = view.getUint16(4, true);
+    const flags = view.getUint16(6, true);
+    const length = view.getUint32(8, true);
+    const sequence = view.getUint32(12, true);
+    if (sequence !== this.#sequence) this.#wrong('sequence', `number ${sequence} where ${this.#sequence} should be`);
+    if (length > room.capacity) this.#wrong('length', `${length} bytes, frames have at most ${room.capacity}`);
+    if ((flags & ~FLAG_COMPRESSED) !== 0) this.#wrong('type', `unknown flags 0x${flags.toString(16)}`);
+    const body = await this.#fill(FRAME_HEADER, length);
+    if (body < length) this.#wrong('truncated', `the stream ends ${body} bytes into ${length} of ${frameName(type)}`);
+    if (view.getUint32(16, true) !== room.sum(FRAME_HEADER, length))
+      this.#wrong('payload-sum', `${frameName(type)} does not match its sum`);
+    // Asking ahead tells the sender that its bytes are used up; it may be waiting to hear the answer to this very frame.
+    if (this.#chunk.length === 0 && this.#ahead === null) {
+      this.#ahead = this.#chunks.next();
+      this.#ahead.catch(() => {});
+    }
+    this.#last = view;
+    this.#sequence++;
+    this.received += FRAME_HEADER + length;
+    const unpacked = (flags & FLAG_COMPRESSED) === 0 ? length : await this.#inflate(length);
+    return { type, sequence, length: unpacked };
+  }
+
+  /** The payload of the last frame, borrowed. */
+  payload(frame: Frame): Uint8Array {
+    return this.room.bytes(FRAME_HEADER, frame.length);
+  }
+
+  /** @throws StreamError naming the present frame. */
+  wrong(fault: StreamFault, why: string): never {
+    throw new StreamError(fault, this.#sequence - 1, why);
+  }
+
+  async release(): Promise<void> {
+    this.room.release();
+    await this.#chunks.return?.();
+  }
+
+  #wrong(fault: StreamFault, why: string): never {
+    throw new StreamError(fault, this.#sequence, why);
+  }
+
+  /** Fills [from, from + length) of the room. @returns bytes got; fewer at the end of the stream. */
+  async #fill(from: number, length: number): Promise<number> {
+    let filled = 0;
+    while (filled < length) {
+      if (this.#chunk.length === 0) {
+        this.#ahead ??= this.#chunks.next();
+        const { done, value } = await this.#ahead;
+        this.#ahead = null;
+        if (done === true) return filled;
+        this.#chunk = value;
+        continue;
+      }
+      const n = Math.min(this.#chunk.length, length - filled);
+      this.room.bytes(from + filled, n).set(this.#chunk.subarray(0, n));
+      this.#chunk = this.#chunk.subarray(n);
+      filled += n;
+    }
+    return filled;
+  }
+
+  async #inflate(length: number): Promise<number> {
+    const { room } = this;
+    const bytes = await inflate(room.bytes(FRAME_HEADER, length).slice(), room.capacity);
+    if (bytes === null) this.wrong('content', 'the payload does not unpack to a frame');
+    room.bytes(FRAME_HEADER, bytes.length).set(bytes);
+    return bytes.length;
+  }
+}
+
+async function deflate(bytes: Uint8Array): Promise<Uint8Array> {
+  const stream = new Blob([bytes.slice()]).stream().pipeThrough(new CompressionStream('deflate-raw'));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+/** null: not deflate data, or more than `limit` bytes (then no more is unpacked). */
+async function inflate(bytes: Uint8Array<ArrayBuffer>, limit: number): Promise<Uint8Array | null> {
+  const out = new Uint8Array(limit);
+  let length = 0;
+  try {
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate-raw'));
+    const reader = stream.getReader();
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return out.subarray(0, length);
+      if (length + value.length > limit) {
+        await reader.cancel();
+        return null;
+      }
+      out.set(value, length);
+      length += value.length;
+    }
+  } catch {
+    return null;
+  }
+}

@@ -31,6 +31,7 @@ export const ENOMSG = 42;
 export const EOVERFLOW = 75;
 export const EBADFD = 77;
 export const EUSERS = 87;
+export const EMSGSIZE = 90;
 export const EOPNOTSUPP = 95;
 export const EADDRINUSE = 98;
 export const EADDRNOTAVAIL = 99;

@@ -62,7 +62,10 @@ export class Machine {
         groupName,
         pciIommu: unit,
         seed: this.description.seed,
-        addPhysical: (added, hw) => vfio.registerDevice(added, groupName, 'iommu', hw),
+        addPhysical: (added, hw) =>
+          device['noiommu'] === true
+            ? vfio.registerDevice(added, `noiommu-${groupName}`, 'noiommu')
+            : vfio.registerDevice(added, groupName, 'iommu', hw),
         addActions: (table, name = device.name) => actions.set(name, table),
       });
       vfio.nextNode = null;

@@ -39,10 +39,12 @@ export class ContainerFile extends VfioFile {
     const other = this.groups[0];
     if (other !== undefined && (other.type === 'noiommu') !== (group.type === 'noiommu'))
       return task.fail(EPERM, 'the container holds groups of the other kind (with and without an IOMMU)');
-    if (group.type === 'iommu' && group.hostOwned > 0) return task.fail(EPERM, 'a host driver owns DMA of the group');
-    if (this.iommu !== null) {
-      const result = this.iommu.attachGroup(group, task);
-      if (result < 0) return result;
+    const claimed = group.claimDma(group);
+    if (claimed < 0) return task.fail(-claimed, 'a host driver or another user owns DMA of the group');
+    const result = this.iommu?.attachGroup(group, task) ?? 0;
+    if (result < 0) {
+      group.releaseDma(group);
+      return result;
     }
     this.groups.push(group);
     return 0;
@@ -50,6 +52,7 @@ export class ContainerFile extends VfioFile {
 
   detachGroup(group: Group): void {
     this.iommu?.detachGroup(group);
+    group.releaseDma(group);
     this.groups.splice(this.groups.indexOf(group), 1);
     if (this.groups.length === 0) {
       this.iommu?.release();

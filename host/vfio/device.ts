@@ -1,17 +1,11 @@
-// A device as the VFIO core sees it, and the file that a user holds of it. The core checks access, dispatches to the driver's table, answers
-// FEATURE, and keeps the device's own ledger of pins. Kernel counterpart: vfio_main.c.
+// A device as the VFIO core sees it: who has it open, where its DMA goes, and its own ledger of pins. The files that a user holds of it are in
+// device_file.ts. Kernel counterpart: vfio_main.c.
 import { E2BIG, EBUSY, EINVAL, PAGE_SIZE_4K } from '../../assembly/abi.ts';
-import { VFIO_DEVICE_FEATURE, VFIO_DEVICE_RESET } from '../uapi/ioctl.ts';
 import { AccessGate } from './access.ts';
-import { loggingFeature } from './dma_logging.ts';
-import { readFeature, unknownFeature } from './feature.ts';
-import { type MmapRequest, VfioFile } from './file.ts';
 import type { Group } from './group.ts';
-import { MigrationMachine, migrationFeature } from './migration.ts';
-import type { Mapping } from './mm.ts';
+import type { IommufdFile } from './iommufd.ts';
+import { MigrationMachine } from './migration.ts';
 import type { DmaProvider, VfioDeviceOps } from './ops.ts';
-import type { Task } from './task.ts';
-import type { UserArg, UserBuffer } from './user.ts';
 import type { Vfio } from './vfio.ts';
 
 export { checkFeature } from './feature.ts';
@@ -28,9 +22,15 @@ export class VfioDevice {
   group!: Group;
   /** Number of its node, /dev/vfio/devices/vfio<n>; -1 until it is registered. */
   node = -1;
+  /** Files that opened it: through its group, or bound through its node. */
   openCount = 0;
-  /** Called after the last close; set while the device is being unregistered. */
+  /** Files that refer to it, opened or only to be bound. They keep it registered. */
+  files = 0;
+  /** Called when the last file is gone; set while the device is being unregistered. */
   onIdle: (() => void) | null = null;
+  /** The iommufd that it is bound to, and its id there; null and 0 otherwise. */
+  iommufd: IommufdFile | null = null;
+  devid = 0;
   /** Where DMA goes while the device is open or attached. */
   dma: DmaProvider | null = null;
   /** Pins this device holds, by page iova: the ledger above the container's counts (spec iommu-type1 section 6). */
@@ -55,7 +55,7 @@ export class VfioDevice {
    */
   pinPages(iova: bigint, npage: number, prot: number, pfns: Uint32Array): number {
     if (npage === 0 || this.openCount === 0 || this.dma === null || this.ops.dmaUnmap === undefined) return -EINVAL;
-    if (npage > MAX_PIN_PAGES) return -E2BIG;
+    if (npage > MAX_PIN_PAGES && this.iommufd === null) return -E2BIG;
     const result = this.dma.pinPages(this.group, iova, npage, prot, pfns);
     if (result > 0)
       for (let i = 0; i < npage; i++) {
@@ -114,75 +114,32 @@ export class VfioDevice {
       this.migration?.close();
       this.ops.log?.stop(this);
       this.ops.closeDevice?.(this);
-      for (const [page, count] of [...this.pins]) for (let i = 0; i < count; i++) this.unpinPages(page, 1);
+      this.dropPins();
       if (this.ops.dmaUnmap !== undefined) this.dma?.unregisterDevice(this);
     }
     this.openCount--;
-    if (this.openCount === 0) this.onIdle?.();
-  }
-}
-
-/** What GET_DEVICE_FD or a device node gives: one open file of a device. */
-export class DeviceFile extends VfioFile {
-  readonly kind = 'device';
-  readonly device: VfioDevice;
-  /** False until a group opened it or BIND_IOMMUFD succeeded; every access before answers EINVAL. */
-  accessGranted = false;
-  readonly #onRelease: (file: DeviceFile) => void;
-
-  constructor(device: VfioDevice, onRelease: (file: DeviceFile) => void) {
-    super();
-    this.device = device;
-    this.#onRelease = onRelease;
   }
 
-  override ioctl(task: Task, request: number, arg: UserArg): number {
-    if (!this.accessGranted) return task.fail(EINVAL, 'the device is not bound yet');
-    if (request === VFIO_DEVICE_FEATURE) return deviceFeature(this.device, task, arg);
-    const { ops, gate, migration } = this.device;
-    const held = gate?.ioctl(task, request);
-    if (held !== undefined) return held;
-    const result = ops.ioctl?.(this.device, task, request, arg) ?? task.fail(EINVAL, `${ops.name} takes no ioctls`);
-    if (request === VFIO_DEVICE_RESET && result >= 0) migration?.reset();
-    return result;
+  /** One more file refers to the device. */
+  get(): void {
+    this.files++;
+  }
+  put(): void {
+    if (--this.files === 0) this.onIdle?.();
   }
 
-  override read(task: Task, buffer: UserBuffer, offset: bigint | null): number {
-    if (!this.accessGranted) return task.fail(EINVAL, 'the device is not bound yet');
-    const { ops, gate } = this.device;
-    const held = gate?.region(task, buffer, offset ?? 0n, false);
-    if (held !== undefined) return held;
-    return ops.read?.(this.device, task, buffer, offset ?? 0n) ?? task.fail(EINVAL, `${ops.name} cannot be read`);
+  /** Forgets every pin that is left, as the last close and a change of address space do. */
+  dropPins(): void {
+    for (const [page, count] of [...this.pins]) for (let i = 0; i < count; i++) this.unpinPages(page, 1);
   }
 
-  override write(task: Task, buffer: UserBuffer, offset: bigint | null): number {
-    if (!this.accessGranted) return task.fail(EINVAL, 'the device is not bound yet');
-    const { ops, gate } = this.device;
-    const held = gate?.region(task, buffer, offset ?? 0n, true);
-    if (held !== undefined) return held;
-    return ops.write?.(this.device, task, buffer, offset ?? 0n) ?? task.fail(EINVAL, `${ops.name} cannot be written`);
+  /** Moves the device's DMA to another address space (or to none); what it had pinned in the old one is let go. */
+  setDma(dma: DmaProvider | null): void {
+    if (this.dma === dma) return;
+    const pins = this.openCount > 0 && this.ops.dmaUnmap !== undefined;
+    this.dropPins();
+    if (pins) this.dma?.unregisterDevice(this);
+    this.dma = dma;
+    if (pins) dma?.registerDevice(this);
   }
-
-  override mmap(task: Task, request: MmapRequest): Mapping | number {
-    if (!this.accessGranted) return task.fail(EINVAL, 'the device is not bound yet');
-    const { ops, gate } = this.device;
-    const mapping = ops.mmap?.(this.device, task, request) ?? task.fail(EINVAL, `${ops.name} cannot be mapped`);
-    return typeof mapping === 'number' ? mapping : (gate?.mapping(mapping, request.offset) ?? mapping);
-  }
-
-  protected override release(): void {
-    this.#onRelease(this);
-  }
-}
-
-/** FEATURE: the header, then the core's own features, then the driver's (spec vfio-core section 9). */
-function deviceFeature(device: VfioDevice, task: Task, arg: UserArg): number {
-  const feature = readFeature(task, arg);
-  if (typeof feature === 'number') return feature;
-  return (
-    migrationFeature(device, task, feature) ??
-    loggingFeature(device, task, feature) ??
-    device.ops.deviceFeature?.(device, task, feature) ??
-    unknownFeature(task, device.ops.name, feature)
-  );
 }

@@ -1,6 +1,17 @@
 // A group: the devices that cannot be isolated from each other, and the file through which a user takes them. Kernel counterpart:
 // drivers/vfio/group.c. Order of checks: spec vfio-core section 4.
-import { EBADF, EBADFD, EBUSY, EFAULT, EINVAL, ENODEV, ENOTTY, EPERM, PAGE_SIZE_4K } from '../../assembly/abi.ts';
+import {
+  EBADF,
+  EBADFD,
+  EBUSY,
+  EFAULT,
+  EINVAL,
+  EMFILE,
+  ENODEV,
+  ENOTTY,
+  EPERM,
+  PAGE_SIZE_4K,
+} from '../../assembly/abi.ts';
 import { VFIO_GROUP_FLAGS_CONTAINER_SET, VFIO_GROUP_FLAGS_VIABLE } from '../uapi/constants.ts';
 import {
   VFIO_GROUP_GET_DEVICE_FD,
@@ -9,8 +20,10 @@ import {
   VFIO_GROUP_UNSET_CONTAINER,
 } from '../uapi/ioctl.ts';
 import { ContainerFile } from './container.ts';
-import { DeviceFile, type VfioDevice } from './device.ts';
+import type { VfioDevice } from './device.ts';
+import { GroupDeviceFile } from './device_file.ts';
 import { VfioFile } from './file.ts';
+import { IommufdFile } from './iommufd.ts';
 import type { HwIommu } from './ops.ts';
 import type { Task } from './task.ts';
 import { type UserArg, viewOf } from './user.ts';
@@ -29,12 +42,16 @@ export class Group {
   /** Called when the open file of a group that lost its last device goes. */
   onFileReleased: (() => void) | null = null;
   container: ContainerFile | null = null;
+  /** An iommufd in the place of a container. */
+  iommufd: IommufdFile | null = null;
   /** SET_CONTAINER counts one, every open device one more. */
   containerUsers = 0;
   /** Devices of this group bound through the cdev path. */
   cdevOpenCount = 0;
-  /** Members bound to a host driver that does DMA: then the group is not viable. */
-  hostOwned = 0;
+  /** Members bound to host drivers that do DMA: then the group is not viable. */
+  readonly hostDrivers = new Set<string>();
+  #dmaOwner: object | null = null;
+  #dmaClaims = 0;
 
   constructor(name: string, type: GroupType, hw: HwIommu | null = null) {
     this.name = name;
@@ -52,10 +69,35 @@ export class Group {
     return this.file;
   }
 
-  detachContainer(): void {
+  /** DMA of the isolation unit has an owner: a host driver, a container's group, or an iommufd. */
+  get dmaOwned(): boolean {
+    return this.hostDrivers.size > 0 || this.#dmaOwner !== null;
+  }
+
+  /** Takes DMA of the unit for `owner`; the same one may take it again. @returns 0, or -EPERM: it has another owner. Only hardware has any. */
+  claimDma(owner: object): number {
+    if (this.type !== 'iommu') return 0;
+    if (this.hostDrivers.size > 0 || (this.#dmaOwner ?? owner) !== owner) return -EPERM;
+    this.#dmaOwner = owner;
+    this.#dmaClaims++;
+    return 0;
+  }
+  releaseDma(owner: object): void {
+    if (this.#dmaOwner === owner && --this.#dmaClaims === 0) this.#dmaOwner = null;
+  }
+
+  /** Is the group in a container, or an iommufd in its place? */
+  get attached(): boolean {
+    return this.container !== null || this.iommufd !== null;
+  }
+
+  /** Leaves container or iommufd; devices open on an iommufd stay bound to it. */
+  detach(): void {
     this.container?.detachGroup(this);
     this.container = null;
     this.containerUsers = 0;
+    this.iommufd?.put();
+    this.iommufd = null;
   }
 }
 
@@ -83,7 +125,7 @@ export class GroupFile extends VfioFile {
   }
 
   protected override release(): void {
-    if (this.group.container !== null) this.group.detachContainer();
+    this.group.detach();
     this.group.file = null;
     this.group.onFileReleased?.();
   }
@@ -94,8 +136,8 @@ export class GroupFile extends VfioFile {
     const { group } = this;
     if (group.devices.length === 0) return task.fail(ENODEV, 'the group is being torn down');
     let flags = 0;
-    if (group.container !== null) flags = VFIO_GROUP_FLAGS_VIABLE | VFIO_GROUP_FLAGS_CONTAINER_SET;
-    else if (group.hostOwned === 0) flags = VFIO_GROUP_FLAGS_VIABLE;
+    if (group.attached) flags = VFIO_GROUP_FLAGS_VIABLE | VFIO_GROUP_FLAGS_CONTAINER_SET;
+    else if (!group.dmaOwned) flags = VFIO_GROUP_FLAGS_VIABLE;
     viewOf(bytes).setUint32(4, flags, true);
     return task.copyOut(arg, 0, bytes);
   }
@@ -107,9 +149,10 @@ export class GroupFile extends VfioFile {
     const file = task.file(fd);
     const { group } = this;
     if (file === undefined) return task.fail(EBADF, `descriptor ${fd} is not open`);
-    if (group.container !== null) return task.fail(EINVAL, `group ${group.name} has a container already`);
+    if (group.attached) return task.fail(EINVAL, `group ${group.name} has a container already`);
     if (group.devices.length === 0) return task.fail(ENODEV, 'the group is being torn down');
-    if (!(file instanceof ContainerFile)) return task.fail(EBADFD, `descriptor ${fd} is not a container`);
+    if (file instanceof IommufdFile) return this.#setIommufd(task, file);
+    if (!(file instanceof ContainerFile)) return task.fail(EBADFD, `descriptor ${fd} is neither container nor iommufd`);
     const result = file.attachGroup(group, task);
     if (result < 0) return result;
     group.container = file.get();
@@ -117,11 +160,23 @@ export class GroupFile extends VfioFile {
     return 0;
   }
 
+  /** An iommufd as the container: it gets an address space for container calls unless it has one. */
+  #setIommufd(task: Task, file: IommufdFile): number {
+    if (file.compatIoas === null) {
+      const id = file.createIoas(task);
+      if (id < 0) return id;
+      file.compatIoas = id;
+    }
+    this.group.iommufd = file.get();
+    return 0;
+  }
+
   #unsetContainer(task: Task): number {
     const { group } = this;
-    if (group.container === null) return task.fail(EINVAL, `group ${group.name} has no container`);
-    if (group.containerUsers !== 1) return task.fail(EBUSY, 'a device of the group is open');
-    group.detachContainer();
+    if (!group.attached) return task.fail(EINVAL, `group ${group.name} has no container`);
+    if (group.container !== null && group.containerUsers !== 1)
+      return task.fail(EBUSY, 'a device of the group is open');
+    group.detach();
     return 0;
   }
 
@@ -140,27 +195,48 @@ export class GroupFile extends VfioFile {
 
   #openDevice(task: Task, device: VfioDevice): number {
     const { group } = this;
-    const { container } = group;
-    if (container === null) return task.fail(EINVAL, `group ${group.name} has no container`);
-    if (container.iommu === null) return task.fail(EINVAL, 'the container has no IOMMU: SET_IOMMU comes first');
+    if (!task.hasRoom) return task.fail(EMFILE, 'no descriptor is free');
+    if (!group.attached) return task.fail(EINVAL, `group ${group.name} has no container`);
     if (group.type === 'noiommu' && !task.rawIo) return task.fail(EPERM, 'a no-iommu group needs raw I/O privilege');
-    device.dma = container.iommu;
-    group.containerUsers++;
+    const result = this.#useDma(task, device);
+    if (result < 0) return result;
     const opened = device.open();
     if (opened < 0) {
-      group.containerUsers--;
+      this.#unuseDma(device);
       return opened;
     }
-    const file = new DeviceFile(device, () => {
+    const file = new GroupDeviceFile(device, () => {
       device.close();
-      group.containerUsers--;
+      this.#unuseDma(device);
       this.put();
     });
-    file.accessGranted = true;
     this.get();
-    const fd = task.install(file);
-    if (fd < 0) file.get().put();
-    return fd;
+    return task.install(file);
+  }
+
+  /** Puts the device's DMA behind the container, or for its first file behind the iommufd. */
+  #useDma(task: Task, device: VfioDevice): number {
+    const { container, iommufd } = this.group;
+    if (container !== null) {
+      if (container.iommu === null) return task.fail(EINVAL, 'the container has no IOMMU: SET_IOMMU comes first');
+      this.group.containerUsers++;
+      device.dma = container.iommu;
+      return 0;
+    }
+    if (iommufd === null || device.iommufd !== null || this.group.type === 'noiommu') return 0;
+    if (iommufd.compatIoas === null) return task.fail(ENODEV, 'the iommufd has no address space for container calls');
+    const bound = iommufd.bind(device, task);
+    if (bound < 0) return bound;
+    const attached = iommufd.attach(device, iommufd.compatIoas, task);
+    if (attached < 0) iommufd.unbind(device);
+    return Math.min(attached, 0);
+  }
+
+  #unuseDma(device: VfioDevice): void {
+    if (device.iommufd === null) this.group.containerUsers--;
+    if (device.openCount > 0) return;
+    if (device.iommufd !== null) device.iommufd.unbind(device);
+    device.dma = null;
   }
 }
 

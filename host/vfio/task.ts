@@ -48,9 +48,14 @@ export class Task {
     return this.#files.get(fd);
   }
 
+  /** Is a descriptor free? */
+  get hasRoom(): boolean {
+    return this.#files.size < MAX_FDS;
+  }
+
   /** Lowest free descriptor for this file, or -EMFILE (then the file keeps no reference). */
   install(file: VfioFile): number {
-    if (this.#files.size >= MAX_FDS) return this.fail(EMFILE, `${MAX_FDS} descriptors are open`);
+    if (!this.hasRoom) return this.fail(EMFILE, `${MAX_FDS} descriptors are open`);
     let fd = FIRST_FD;
     while (this.#files.has(fd)) fd++;
     this.#files.set(fd, file.get());

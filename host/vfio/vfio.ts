@@ -6,8 +6,10 @@ import type { Core } from '../core.ts';
 import { PageAllocator } from '../memory.ts';
 import { ContainerFile } from './container.ts';
 import type { VfioDevice } from './device.ts';
+import { CdevFile } from './device_file.ts';
 import type { VfioFile } from './file.ts';
 import { Group, type GroupType } from './group.ts';
+import { IommufdFile } from './iommufd.ts';
 import { MdevBus } from './mdev.ts';
 import type { HwIommu, IommuDriverOps } from './ops.ts';
 import { Sysfs } from './sysfs.ts';
@@ -89,7 +91,7 @@ export class Vfio {
       }
       released();
     };
-    if (device.openCount === 0) {
+    if (device.files === 0) {
       finish();
       return;
     }
@@ -104,7 +106,11 @@ export class Vfio {
   /** The file behind a path, not yet referenced, or -errno. */
   open(task: Task, path: string): VfioFile | number {
     if (path === '/dev/vfio/vfio') return new ContainerFile(this.iommuDrivers);
-    const match = /^\/dev\/vfio\/((?:noiommu-)?\d+)$/.exec(path);
+    if (path === '/dev/iommu') return new IommufdFile(this);
+    const node = /^\/dev\/vfio\/devices\/vfio(0|[1-9]\d*)$/.exec(path);
+    const device = node === null ? undefined : this.nodes.get(Number(node[1]));
+    if (device !== undefined && device.group.type !== 'noiommu') return new CdevFile(device);
+    const match = /^\/dev\/vfio\/((?:noiommu-)?(?:0|[1-9]\d*))$/.exec(path);
     const group = match === null ? undefined : this.groups.get(match[1]!);
     return group?.open(task) ?? task.fail(ENOENT, `there is no ${path}`);
   }

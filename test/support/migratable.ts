@@ -3,7 +3,8 @@
 import { EINVAL } from '../../assembly/abi.ts';
 import type { Core } from '../../host/core.ts';
 import { VFIO_DEVICE_RESET } from '../../host/uapi/ioctl.ts';
-import { DeviceFile, VfioDevice } from '../../host/vfio/device.ts';
+import { VfioDevice } from '../../host/vfio/device.ts';
+import { GroupDeviceFile } from '../../host/vfio/device_file.ts';
 import { DmaLog, dmaLogOps } from '../../host/vfio/dma_logging.ts';
 import { MigrationRegion } from '../../host/vfio/migration_v1.ts';
 import type { VfioDeviceOps, VfioMigrationOps } from '../../host/vfio/ops.ts';
@@ -144,8 +145,7 @@ export function openBank(core: Core, features: number) {
   const device = new BankDevice(vfio, 'bank', features);
   vfio.registerDevice(device, '90', 'emulated');
   device.open();
-  const file = new DeviceFile(device, () => device.close());
-  file.accessGranted = true;
+  const file = new GroupDeviceFile(device, () => device.close());
   const fd = task.install(file);
   return { vfio, task, device, file, fd };
 }

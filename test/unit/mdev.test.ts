@@ -59,7 +59,7 @@ describe('mdev', () => {
     const { create, clock, parent, process, requests, vfio } = await setup({}, 1);
     expect(create(A)).toBe(36);
     const mdev = vfio.mdev.devices.get(A)!;
-    mdev.device!.openCount = 1;
+    mdev.device!.get();
     expect(process.sysfsWrite(`/sys/devices/x/p/${A}/remove`, '1\n')).toBe(2);
     expect(process.sysfsWriteRaw(`/sys/devices/x/p/${A}/remove`, '1')).toBe(-2);
     expect(vfio.mdev.removeDevice(mdev)).toBe(-EAGAIN);
@@ -67,7 +67,7 @@ describe('mdev', () => {
     expect(create(B)).toBe(-EUSERS);
     clock.advance(25_000);
     expect(requests).toEqual([0, 1, 2]);
-    mdev.device!.close();
+    mdev.device!.put();
     clock.advance(25_000);
     expect(requests).toEqual([0, 1, 2]);
     expect(parent.availableInstances).toBe(1);

@@ -2,6 +2,7 @@
 // only place that knows all of them.
 import type { ModelFactory } from './devices/model.ts';
 import { bare, bareMediated } from './drivers/bare.ts';
+import { scriptedSubchannel } from './drivers/ccw/model.ts';
 
 export const MODELS: Readonly<Record<string, ModelFactory>> = {
   edu: bare,
@@ -9,6 +10,7 @@ export const MODELS: Readonly<Record<string, ModelFactory>> = {
   ism: bare,
   'zpci-net': bare,
   'dasd-3390': bareMediated,
+  scripted: scriptedSubchannel,
   mtty: bareMediated,
   ap: bareMediated,
 };

@@ -78,6 +78,24 @@ export class VfioProcess {
     });
   }
 
+  /**
+   * An ioctl that may take time, without blocking: the promise of what `ioctl` would have answered had it slept. Only requests that say so take
+   * time (VFIO_DEVICE_CCW_CMD_REQUEST); for all others the promise is settled at once. The argument is written when the promise is.
+   * Rejects with VfioError.
+   */
+  async ioctlAsync(fd: number, request: number, arg?: IoctlArg): Promise<number> {
+    const kind = this.task.file(fd)?.kind;
+    return this.#check(await this.ioctlAsyncRaw(fd, request, arg), () => `ioctl(${ioctlName(request, kind)})`);
+  }
+  /** The same with the kernel's number: a value, or -errno. */
+  ioctlAsyncRaw(fd: number, request: number, arg?: IoctlArg): Promise<number> {
+    return this.enter(async () => {
+      const file = this.task.file(fd);
+      if (file === undefined) return this.task.fail(EBADF, `descriptor ${fd} is not open`);
+      return file.ioctlAsync(this.task, request, this.#arg(arg));
+    }).catch((error) => this.#core.fault(error));
+  }
+
   /** Reads into `buffer`: at `offset` (pread) or, without, from a stream. @returns bytes read. */
   read(fd: number, buffer: Uint8Array, offset?: bigint | number): number {
     return this.#check(this.readRaw(fd, buffer, offset), () => `read(${fd})`);

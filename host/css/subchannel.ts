@@ -1,6 +1,7 @@
 // The face of a subchannel towards the driver that owns it: the channel-subsystem instructions and what comes back. The engine
 // (engine.ts) implements it over device models; the scripted device answers it from a test. Kernel counterpart: struct subchannel
 // and asm/cio.h. All blocks are big-endian as in the architecture.
+import type { PinLedger } from './storage.ts';
 
 /** Condition code of an I/O instruction. */
 export type ConditionCode = 0 | 1 | 2 | 3;
@@ -19,6 +20,8 @@ export interface SubchannelHardware {
   /** Bus id, such as `0.0.0313`. */
   readonly busId: string;
   listener: SubchannelListener | null;
+  /** Which pages a started program may touch: those that its owner pinned for it. null: all of the memory. */
+  ledger: PinLedger | null;
   /** START SUBCHANNEL with this ORB (32 bytes; CCWs and IDALs at linear addresses of the core's memory). */
   ssch(orb: Uint8Array): ConditionCode;
   /** HALT SUBCHANNEL. */

@@ -14,6 +14,7 @@ import {
   PMCW_POM,
   PMCW_QF,
 } from '../css/schib.ts';
+import type { PinLedger } from '../css/storage.ts';
 import type { ConditionCode, SubchannelHardware, SubchannelListener } from '../css/subchannel.ts';
 
 export interface ScriptedOptions {
@@ -42,6 +43,7 @@ export class ScriptedSubchannel implements SubchannelHardware {
   /** Its programs end when somebody presents an interruption, never by themselves. */
   readonly immediate = false;
   listener: SubchannelListener | null = null;
+  ledger: PinLedger | null = null;
 
   /** Condition code of STORE SUBCHANNEL: 0, or 3 for a subchannel that is gone. */
   stored: ConditionCode = 0;

@@ -49,6 +49,14 @@ export abstract class DeviceFile extends VfioFile {
     return result;
   }
 
+  override async ioctlAsync(task: Task, request: number, arg: UserArg): Promise<number> {
+    const { ops, gate } = this.device;
+    const held = this.accessGranted ? gate?.ioctl(task, request) : undefined;
+    if (held !== undefined) return held;
+    const slow = this.accessGranted ? ops.ioctlAsync?.(this.device, task, request, arg) : null;
+    return slow ?? this.ioctl(task, request, arg);
+  }
+
   override read(task: Task, buffer: UserBuffer, offset: bigint | null): number {
     if (!this.accessGranted) return this.#refuse(task);
     const { ops, gate } = this.device;

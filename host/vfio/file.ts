@@ -23,6 +23,13 @@ export abstract class VfioFile {
   ioctl(task: Task, _request: number, _arg: UserArg): number {
     return task.fail(ENOTTY, 'this kind of file knows no such request');
   }
+  /**
+   * The same for a caller that can wait. Only files with a request that takes time override it; everything else is done at once.
+   * @returns a promise of what `ioctl` would have answered had it slept.
+   */
+  async ioctlAsync(task: Task, request: number, arg: UserArg): Promise<number> {
+    return this.ioctl(task, request, arg);
+  }
   /** @param offset null for a plain read (stream position). @returns bytes read or -errno. */
   read(task: Task, _buffer: UserBuffer, _offset: bigint | null): number {
     return task.fail(EINVAL, 'this kind of file cannot be read');

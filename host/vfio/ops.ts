@@ -21,6 +21,8 @@ export interface VfioDeviceOps<D extends VfioDevice = VfioDevice> {
   write?(device: D, task: Task, buffer: UserBuffer, offset: bigint): number;
   /** Every ioctl except BIND, ATTACH, DETACH (cdev) and FEATURE. */
   ioctl?(device: D, task: Task, request: number, arg: UserArg): number;
+  /** The same for a caller that can wait; null for every request that takes no time, which then goes to `ioctl`. Absent: all of them. */
+  ioctlAsync?(device: D, task: Task, request: number, arg: UserArg): Promise<number> | null;
   mmap?(device: D, task: Task, request: MmapRequest): Mapping | number;
   /** The host wants the device back; called with 0, 1, 2, ... until the user closes. */
   request?(device: D, count: number): void;

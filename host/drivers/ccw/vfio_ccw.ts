@@ -78,7 +78,9 @@ export const vfioCcwOps: VfioDeviceOps<CcwDevice> = {
   },
 
   release(device) {
-    device.subchannel.hardware.listener = null;
+    const { hardware } = device.subchannel;
+    hardware.listener = null;
+    hardware.ledger = null;
     for (const work of [device.ioWork, device.crwWork, device.notOperWork, device.unregisterWork]) work.cancel();
     for (const irq of [device.ioIrq, device.crwIrq, device.reqIrq]) irq.unbind();
     device.destroyProgram();
@@ -94,6 +96,7 @@ export function createCcwDevice(
 ): CcwDevice {
   const work = { io: ioWork, crw: crwWork, notOper: notOperWork };
   const device = new CcwDevice(vfio, name, vfioCcwOps, hardware, work, options);
+  hardware.ledger = { isPinned: (address) => device.program?.linearPinned(address) ?? false };
   listen(device);
   return device;
 }

@@ -48,6 +48,56 @@ export const PROT_WRITE = 2;
 // Arena header (assembly/arena.ts draws it). It lies at the start of the core's heap.
 export const ARENA_LIVE_BYTES = 16;
 export const ARENA_FAIL_NTH = 20;
+export const ARENA_MM_BYTES = 24;
+
+// Address space of a task (assembly/iommu/mm.ts): record fields the host reads and writes, and the meta word of a range (with PROT_*).
+export const MM_LOCKED = 16;
+export const MM_LIMIT = 20;
+export const VMA_RAM = 4;
+export const VMA_UNBACKED = 8;
+export const VMA_IO = 16;
+
+// iommu object (assembly/iommu/record.ts draws it): what the host reads and writes between calls.
+export const IOMMU_FLAVOUR = 12;
+export const IOMMU_PIN_ERRNO = 16;
+export const IOMMU_RW_ERRNO = 20;
+export const IOMMU_DOMAINS = 24;
+export const IOMMU_DIRTY_ON = 28;
+export const IOMMU_AVAIL = 40;
+export const IOMMU_PIN_NTH = 60;
+export const IOMMU_READ_NTH = 64;
+export const IOMMU_PINNED_PAGES = 68;
+export const IOMMU_PINS = 88;
+export const IOMMU_UNMAPPED = 224;
+export const IOMMU_NOTIFY_IOVA = 232;
+export const IOMMU_NOTIFY_LAST = 240;
+
+/** Flavours: who answers for a page without a map. */
+export const FLAVOUR_TYPE1 = 0;
+export const FLAVOUR_IOAS = 1;
+
+// Page entry (assembly/iommu/pfn.ts): 16 bytes for each page of 4096 bytes.
+export const PTE_IDAW = 0;
+export const PTE_FRAME = 8;
+export const PTE_PINS = 12;
+export const PTE_VALID = 4;
+export const PTE_ORPHAN = 8;
+
+// Meta word of a map: the mm's record (16-byte aligned) and these bits beside PROT_READ and PROT_WRITE.
+export const MAP_VADDR_INVALID = 4;
+export const MAP_LOCK_CAP = 8;
+
+/** As pin_errno of iommu_inject: a pin request that reaches the page reports only the pages before it; EINVAL when it is the first. */
+export const PIN_SHORT = 0x10000;
+/** Value of IOMMU_DIRTY_ON beside 0 and 1: a mark found no memory, every page counts as dirty. */
+export const DIRTY_ALL = 2;
+
+// Modes of iommu_unmap.
+export const UNMAP_V1 = 1;
+export const UNMAP_ALL = 2;
+export const UNMAP_AGAIN = 4;
+/** Answer of iommu_unmap: drivers must let go of [IOMMU_NOTIFY_IOVA, IOMMU_NOTIFY_LAST], then ask again. */
+export const UNMAP_NOTIFY = 1;
 
 // zPCI stores (assembly/zpci/store.ts draws both): a device's rules, and a piece of a plan.
 export const ZPCI_RULE_MAX = 0x1fff;

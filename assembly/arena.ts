@@ -7,10 +7,11 @@
 //        4    4 brk          first address never handed out
 //       16    4 live_bytes   sum of the rounded sizes handed out and not yet freed
 //       20    4 fail_nth     0: off; n: the n-th allocation from now fails, then off again
+//       24    4 mm_bytes     the same sum for records of address spaces, which belong to tasks (arena_mm_begin)
 //       64  4*N free         heads of the free lists by size class (see size_class)
 //
 // Classes: multiples of 16 up to 1024 (classes 0..63), then powers of two (class 64 + log2(size) - 11 for 2048, 4096, ...).
-import { ARENA_FAIL_NTH, ARENA_LIVE_BYTES } from './abi';
+import { ARENA_FAIL_NTH, ARENA_LIVE_BYTES, ARENA_MM_BYTES } from './abi';
 import { align_up } from './mem';
 
 const END = 0;
@@ -76,4 +77,19 @@ export function arena_free(arena: usize, p: usize, size: usize): void {
   store<u32>(p, load<u32>(head, FREE));
   store<u32>(head, <u32>p, FREE);
   store<u32>(arena, load<u32>(arena, ARENA_LIVE_BYTES) - <u32>bytes, ARENA_LIVE_BYTES);
+}
+
+/** What is allocated and freed from here to arena_mm_end counts as mm_bytes. @returns what arena_mm_end wants to know. */
+// @ts-expect-error: decorator
+@inline
+export function arena_mm_begin(arena: usize): u32 {
+  return load<u32>(arena, ARENA_LIVE_BYTES);
+}
+
+// @ts-expect-error: decorator
+@inline
+export function arena_mm_end(arena: usize, before: u32): void {
+  const delta = load<u32>(arena, ARENA_LIVE_BYTES) - before;
+  store<u32>(arena, load<u32>(arena, ARENA_MM_BYTES) + delta, ARENA_MM_BYTES);
+  store<u32>(arena, before, ARENA_LIVE_BYTES);
 }

@@ -11,6 +11,30 @@ export function core_abi(): i32 {
 // arena: the heap of records
 export { arena_alloc, arena_create, arena_free } from './arena';
 
+// iommu: what the user maps, what it pins, what became dirty
+export {
+  iommu_dirty_bits,
+  iommu_dirty_clear,
+  iommu_dirty_mark,
+  iommu_dirty_ranges,
+  iommu_dirty_start,
+  iommu_dirty_stop,
+} from './iommu/dirty';
+export { iommu_bisects, iommu_map, iommu_map_check, iommu_unmap, iommu_unpin_all } from './iommu/dma';
+export { iommu_inject } from './iommu/inject';
+export { iommu_attach_domain, iommu_create, iommu_destroy, iommu_detach_domain, iommu_maps } from './iommu/iommu';
+
+// mm: a task's address space
+export { mm_create, mm_destroy, mm_map, mm_unmap } from './iommu/mm';
+
+// pages of the user windows
+export { pages_alloc, pages_create, pages_put, pages_size, pages_used } from './iommu/pages';
+
+// page entries and pins; the core's own users take iommu/direct.ts
+export { page_lookup } from './iommu/entry';
+export { pin_page_run, unpin_page_run } from './iommu/pfn';
+export { iommu_read, iommu_write } from './iommu/rw';
+
 // zpci: stores and loads as instructions
 export { zpci_block_check, zpci_plan, zpci_store } from './zpci/store';
 

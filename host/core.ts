@@ -5,7 +5,7 @@
 //                                            | heap (records)    | user windows (pages)             |
 // With its own memory the first page is left unused, so that address 0 is never a record.
 import { instantiate } from '@assemblyscript/loader';
-import { ARENA_FAIL_NTH, ARENA_LIVE_BYTES, CORE_ABI, PAGE_SIZE_4K } from '../assembly/abi.ts';
+import { ARENA_FAIL_NTH, ARENA_LIVE_BYTES, ARENA_MM_BYTES, CORE_ABI, PAGE_SIZE_4K } from '../assembly/abi.ts';
 
 /** The binary interface (assembly/index.ts). 64-bit parameters are bigint; linear addresses are numbers and may come back signed. */
 export interface CoreExports {
@@ -30,6 +30,37 @@ export interface CoreExports {
   cp_iova_pinned(cp: number, iova: bigint, length: bigint): number;
   cp_page_pinned(cp: number, page: number): number;
   cp_free(cp: number): void;
+  pages_size(npage: number): number;
+  pages_create(record: number, base: number, npage: number, zeroed: number): number;
+  pages_alloc(pages: number, npage: number): number;
+  pages_put(pages: number, linear: number, npage: number): void;
+  pages_used(pages: number): number;
+  mm_create(arena: number, pages: number): number;
+  mm_destroy(mm: number): void;
+  mm_map(mm: number, start: bigint, last: bigint, value: bigint, meta: number): number;
+  mm_unmap(mm: number, start: bigint, last: bigint): number;
+  iommu_create(arena: number, pages: number, flavour: number): number;
+  iommu_destroy(iommu: number): void;
+  iommu_maps(iommu: number): number;
+  iommu_map_check(iommu: number, iova: bigint, last: bigint): number;
+  iommu_map(iommu: number, mm: number, iova: bigint, last: bigint, vaddr: bigint, meta: number, end: bigint): number;
+  iommu_unmap(iommu: number, iova: bigint, last: bigint, mode: number): number;
+  iommu_unpin_all(iommu: number, iova: bigint, last: bigint): void;
+  iommu_bisects(iommu: number, iova: bigint, last: bigint): number;
+  iommu_attach_domain(iommu: number, end: bigint): number;
+  iommu_detach_domain(iommu: number): void;
+  iommu_inject(iommu: number, iova: bigint, readErrno: number, pinErrno: number): number;
+  page_lookup(iommu: number, iova: bigint): number;
+  pin_page_run(iommu: number, iova: bigint, npage: number, prot: number, out: number): number;
+  unpin_page_run(iommu: number, iova: bigint, npage: number): void;
+  iommu_read(iommu: number, iova: bigint, destination: number, size: number): number;
+  iommu_write(iommu: number, iova: bigint, source: number, size: number): number;
+  iommu_dirty_start(iommu: number): number;
+  iommu_dirty_stop(iommu: number): void;
+  iommu_dirty_mark(iommu: number, iova: bigint, size: bigint): void;
+  iommu_dirty_clear(iommu: number, iova: bigint, last: bigint): void;
+  iommu_dirty_bits(iommu: number, iova: bigint, npage: number, out: number, shift: number, all: number): void;
+  iommu_dirty_ranges(iommu: number, iova: bigint, last: bigint, out: number, max: number): number;
 }
 
 export interface CoreOptions {
@@ -67,20 +98,37 @@ export class Core {
   readonly memory: WebAssembly.Memory;
   /** Linear address of the arena, the first argument of every `*_create` export. */
   readonly arena: number;
+  /** Linear address of the record of the user windows' pages (assembly/iommu/pages.ts); it lies at the end of the heap. */
+  readonly pages: number;
   /** First linear address of the user windows, and the first one behind them; both page aligned. */
   readonly userBase: number;
   readonly userEnd: number;
   #fault: CoreFault | null = null;
+  #nextToken = 1;
+  readonly #tokens = new WeakMap<object, number>();
+  readonly #regions = new Map<number, WeakRef<object>>();
   #u8: Uint8Array;
   #view: DataView;
 
-  constructor(exports: CoreExports, memory: WebAssembly.Memory, heapBase: number, userBase: number, userEnd: number) {
+  /** @param zeroed the user windows are known to hold zeros. */
+  constructor(
+    exports: CoreExports,
+    memory: WebAssembly.Memory,
+    heapBase: number,
+    userBase: number,
+    userEnd: number,
+    zeroed: boolean,
+  ) {
     if (exports.core_abi() !== CORE_ABI)
       throw new Error(`core interface ${exports.core_abi()}, host expects ${CORE_ABI}`);
     this.exports = exports;
     this.memory = memory;
-    this.arena = exports.arena_create(heapBase, userBase - heapBase) >>> 0;
+    const npage = (userEnd - userBase) / PAGE_SIZE_4K;
+    this.pages = userBase - Math.ceil(exports.pages_size(npage) / 16) * 16;
+    if (this.pages < heapBase) throw new RangeError('the heap is too small for the core');
+    this.arena = exports.arena_create(heapBase, this.pages - heapBase) >>> 0;
     if (this.arena === 0) throw new RangeError('the heap is too small for the core');
+    exports.pages_create(this.pages, userBase, npage, Number(zeroed));
     this.userBase = userBase;
     this.userEnd = userEnd;
     this.#u8 = new Uint8Array(memory.buffer);
@@ -105,9 +153,30 @@ export class Core {
     return this.view.getUint32(this.arena + ARENA_LIVE_BYTES, true);
   }
 
+  /** Bytes of records of address spaces, which live as long as their tasks. */
+  get mmBytes(): number {
+    return this.view.getUint32(this.arena + ARENA_MM_BYTES, true);
+  }
+
   /** Fault injection: the n-th allocation from now answers "full", once. 0 switches it off. */
   failAllocation(nth: number): void {
     this.view.setUint32(this.arena + ARENA_FAIL_NTH, nth, true);
+  }
+
+  /** The number under which the core's tables know a device region; the same object has one number. */
+  ioToken(io: object): number {
+    let token = this.#tokens.get(io);
+    if (token === undefined) {
+      token = this.#nextToken++;
+      this.#tokens.set(io, token);
+      this.#regions.set(token, new WeakRef(io));
+    }
+    return token;
+  }
+
+  /** The device region with this number. */
+  ioRegion(token: number): object | undefined {
+    return this.#regions.get(token)?.deref();
   }
 
   /** Throws when the core is dead. */
@@ -152,5 +221,5 @@ export async function createCore(source: CoreSource, options: CoreOptions = {}):
   if (!(memory.buffer instanceof ArrayBuffer)) throw new TypeError('the memory of a core must not be shared');
   if (base + length > memory.buffer.byteLength) throw new RangeError('the region reaches beyond the memory');
   const { instance } = await instantiate(await source(), { env: { memory } });
-  return new Core(instance.exports as unknown as CoreExports, memory, heapBase, userBase, base + length);
+  return new Core(instance.exports as unknown as CoreExports, memory, heapBase, userBase, base + length, own);
 }

@@ -57,7 +57,8 @@ import {
   ORB_LPM,
 } from '../abi';
 import { arena_alloc, arena_free } from '../arena';
-import { iommu_read, page_readable } from '../iommu/pfn';
+import { page_readable } from '../iommu/direct';
+import { iommu_read } from '../iommu/rw';
 import { put_be32 } from '../mem';
 import { ccw_cda, ccw_from_format0, ccw_is_chain, ccw_is_tic, ccw_with_cda, in_chain } from './ccw';
 import { ccw_translate } from './idal';

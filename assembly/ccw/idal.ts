@@ -16,7 +16,8 @@ import {
   PIN_PAGE,
   PIN_SIZE,
 } from '../abi';
-import { iommu_read, page_idaw, page_readable, pin_page } from '../iommu/pfn';
+import { page_idaw, page_readable, pin_page } from '../iommu/direct';
+import { iommu_read } from '../iommu/rw';
 import { get_be32, get_be64 } from '../mem';
 import { ccw_cda, ccw_count, ccw_does_data_transfer, ccw_is_idal, ccw_with_cda } from './ccw';
 import { block_undo, block_with_room } from './page_array';

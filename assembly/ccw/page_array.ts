@@ -24,7 +24,7 @@ import {
   PIN_SIZE,
 } from '../abi';
 import { arena_alloc, arena_free } from '../arena';
-import { page_linear, unpin_page } from '../iommu/pfn';
+import { page_linear, unpin_page } from '../iommu/direct';
 
 const BLOCK_HEADER: usize = 16;
 /** Bytes of a block beyond the first; holds the IDAL and the pins of the largest CCW (33 words) many times. */

@@ -21,8 +21,6 @@ const MAX_FDS = 1024;
 
 export class Task {
   readonly mm: AddressSpace;
-  /** RLIMIT_MEMLOCK in pages; Infinity is unlimited. */
-  memlockPages: number;
   lockCap: boolean;
   readonly rawIo: boolean;
   /** Why the last failing call failed, in words. */
@@ -35,6 +33,14 @@ export class Task {
       options.memlock === undefined ? Number.POSITIVE_INFINITY : Math.floor(options.memlock / PAGE_SIZE_4K);
     this.lockCap = options.lockCap ?? true;
     this.rawIo = options.rawIo ?? true;
+  }
+
+  /** RLIMIT_MEMLOCK in pages; Infinity is unlimited. */
+  get memlockPages(): number {
+    return this.mm.limitPages;
+  }
+  set memlockPages(pages: number) {
+    this.mm.limitPages = pages;
   }
 
   /** Notes the reason and gives -errno: `return task.fail(EINVAL, 'argsz 4 is smaller than 8')`. */

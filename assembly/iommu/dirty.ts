@@ -1,0 +1,231 @@
+// Dirty tracking: one bit for each page of iova space, kept only where a bit was ever set. Kernel counterpart: vfio_dma's bitmaps (spec
+// iommu-type1 section 8). A bitmap of a map is the part of the table that its range covers.
+//
+// Leaf of the sparse table `dirty`: 8192 bits as 128 little-endian u64 words; bit i of leaf n is page n * 8192 + i.
+//
+// A mark cannot fail where it happens (an unpin has no errno): when the heap is full, dirty_on becomes DIRTY_ALL and every page counts as
+// dirty until tracking is stopped.
+import { DIRTY_ALL, EINVAL, ENOMEM, IOMMU_DIRTY_ON, PTE_PINS } from '../abi';
+import { empty, LEAF_SIZE, NO_LEAF, radix_destroy, radix_get, radix_make, radix_next, radix_remove } from './radix';
+import { ranges_from, ranges_next, slot_key, slot_last } from './ranges';
+import { ARENA, DIRTY, ENTRIES, LEAF_SHIFT, MAPS } from './record';
+
+const BITS_SHIFT = 13;
+const BITS = 8192;
+const MAX_MAP_PAGES: u64 = 0x7fffffff;
+
+/** May a map of this range carry a bitmap? More than 2^31 - 1 pages may not. */
+// @ts-expect-error: decorator
+@inline
+export function dirty_fits(key: u64, last: u64): bool {
+  return (last - key) >> 12 < MAX_MAP_PAGES;
+}
+
+/** Sets the bits of `npage` pages. Without tracking this is the caller's mistake, but harmless. */
+export function dirty_mark(iommu: usize, page: u64, npage: u64): void {
+  if (load<u32>(iommu, IOMMU_DIRTY_ON) == DIRTY_ALL) return;
+  const end = page + npage;
+  while (page < end) {
+    const leaf = radix_make(iommu + DIRTY, <usize>load<u32>(iommu, ARENA), page >> BITS_SHIFT);
+    if (leaf == 0) {
+      store<u32>(iommu, DIRTY_ALL, IOMMU_DIRTY_ON);
+      return;
+    }
+    const bit = <u32>page & (BITS - 1);
+    const n = <u32>min<u64>(end - page, BITS - bit);
+    set_bits(leaf, bit, n);
+    page += n;
+  }
+}
+
+function set_bits(leaf: usize, bit: u32, n: u32): void {
+  const end = bit + n - 1;
+  let p = leaf + ((<usize>bit >> 6) << 3);
+  const q = leaf + ((<usize>end >> 6) << 3);
+  const head = ~(<u64>0) << (bit & 63);
+  const tail = ~(<u64>0) >> (63 - (end & 63));
+  if (p == q) return store<u64>(p, load<u64>(p) | (head & tail));
+  store<u64>(p, load<u64>(p) | head);
+  for (p += 8; p < q; p += 8) store<u64>(p, ~(<u64>0));
+  store<u64>(q, load<u64>(q) | tail);
+}
+
+/** Clears the bits of the pages [first, last] and frees what is empty then. */
+export function dirty_clear(iommu: usize, first: u64, last: u64): void {
+  const table = iommu + DIRTY;
+  const end = last >> BITS_SHIFT;
+  for (let i = radix_next(table, first >> BITS_SHIFT); i <= end; i = radix_next(table, i + 1)) {
+    const leaf = radix_get(table, i);
+    const base = i << BITS_SHIFT;
+    const from = base < first ? <u32>(first - base) : 0;
+    const to = base + (BITS - 1) > last ? <u32>(last - base) : BITS - 1;
+    const p = leaf + ((<usize>from >> 6) << 3);
+    const q = leaf + ((<usize>to >> 6) << 3);
+    const keep_head = ~(~(<u64>0) << (from & 63));
+    const keep_tail = ~(~(<u64>0) >> (63 - (to & 63)));
+    if (p == q) store<u64>(p, load<u64>(p) & (keep_head | keep_tail));
+    else {
+      store<u64>(p, load<u64>(p) & keep_head);
+      memory.fill(p + 8, 0, q - p - 8);
+      store<u64>(q, load<u64>(q) & keep_tail);
+    }
+    if (empty(leaf, LEAF_SIZE)) radix_remove(table, <usize>load<u32>(iommu, ARENA), i);
+  }
+}
+
+/** Marks the pages in [first, last] that hold a pin: they may change at any time. */
+export function dirty_seed(iommu: usize, first: u64, last: u64): void {
+  const table = iommu + ENTRIES;
+  const end = last >> LEAF_SHIFT;
+  for (let i = radix_next(table, first >> LEAF_SHIFT); i <= end; i = radix_next(table, i + 1)) {
+    const leaf = radix_get(table, i);
+    for (let k: u64 = 0; k < 64; ++k) {
+      const page = (i << LEAF_SHIFT) + k;
+      if (load<u32>(leaf + (<usize>k << 4), PTE_PINS) != 0 && page >= first && page <= last) dirty_mark(iommu, page, 1);
+    }
+  }
+}
+
+/**
+ * DIRTY_PAGES START: pages that are pinned now are dirty. Nothing happens when tracking runs already.
+ * @returns 0; -EINVAL a map has more than 2^31 - 1 pages; -ENOMEM. Tracking stays off on failure.
+ */
+export function iommu_dirty_start(iommu: usize): i32 {
+  if (load<u32>(iommu, IOMMU_DIRTY_ON) != 0) return 0;
+  for (let map = ranges_from(iommu + MAPS, 0); map != 0; map = ranges_next(map))
+    if (!dirty_fits(slot_key(map), slot_last(map))) return -EINVAL;
+  store<u32>(iommu, 1, IOMMU_DIRTY_ON);
+  dirty_seed(iommu, 0, NO_LEAF >> 12);
+  if (load<u32>(iommu, IOMMU_DIRTY_ON) == 1) return 0;
+  iommu_dirty_stop(iommu);
+  return -ENOMEM;
+}
+
+/** DIRTY_PAGES STOP: every bit is forgotten. */
+export function iommu_dirty_stop(iommu: usize): void {
+  store<u32>(iommu, 0, IOMMU_DIRTY_ON);
+  radix_destroy(iommu + DIRTY, <usize>load<u32>(iommu, ARENA));
+}
+
+/** Marks the pages of [iova, iova + size) when tracking runs. */
+export function iommu_dirty_mark(iommu: usize, iova: u64, size: u64): void {
+  if (size == 0 || load<u32>(iommu, IOMMU_DIRTY_ON) == 0) return;
+  const first = iova >> 12;
+  dirty_mark(iommu, first, ((iova + (size - 1)) >> 12) - first + 1);
+}
+
+/**
+ * Writes the bits of `npage` pages from the page of `iova` to `out`: ceil((shift + npage) / 64) little-endian u64 words, page i at bit shift + i,
+ * every other bit 0. @param shift 0..63. @param all 1: every page counts as dirty.
+ */
+export function iommu_dirty_bits(iommu: usize, iova: u64, npage: u32, out: usize, shift: u32, all: u32): void {
+  const words = <u32>((<u64>shift + npage + 63) >> 6);
+  const tail = ~(<u64>0) >> ((64 - ((shift + npage) & 63)) & 63);
+  if (all != 0 || load<u32>(iommu, IOMMU_DIRTY_ON) == DIRTY_ALL) memory.fill(out, 0xff, <usize>words << 3);
+  else copy_bits(iommu, (iova >> 12) - shift, words, out);
+  store<u64>(out, load<u64>(out) & (~(<u64>0) << shift));
+  const end = out + (<usize>(words - 1) << 3);
+  store<u64>(end, load<u64>(end) & tail);
+}
+
+/** Words of 64 pages from `page` on, which may be anywhere (and below 0: those bits are masked by the caller). */
+function copy_bits(iommu: usize, page: u64, words: u32, out: usize): void {
+  const table = iommu + DIRTY;
+  const skew = page & 63;
+  let index = NO_LEAF;
+  let leaf: usize = 0;
+  let carry: u64 = 0;
+  let at = page - skew;
+  if (skew != 0) carry = word_of(table, at) >> skew;
+  else at -= 64;
+  for (let w: u32 = 0; w < words; ++w) {
+    at += 64;
+    if (at >> BITS_SHIFT != index) {
+      index = at >> BITS_SHIFT;
+      leaf = radix_get(table, index & (NO_LEAF >> BITS_SHIFT >> 12));
+    }
+    const word = leaf == 0 ? 0 : load<u64>(leaf + ((<usize>(at & (BITS - 1)) >> 6) << 3));
+    store<u64>(out + (<usize>w << 3), skew == 0 ? word : carry | (word << (64 - skew)));
+    carry = word >> skew;
+  }
+}
+
+function word_of(table: usize, page: u64): u64 {
+  const leaf = radix_get(table, (page >> BITS_SHIFT) & (NO_LEAF >> BITS_SHIFT >> 12));
+  return leaf == 0 ? 0 : load<u64>(leaf + ((<usize>(page & (BITS - 1)) >> 6) << 3));
+}
+
+/** Clears the bits of [iova, last], then marks its pinned pages again (what DIRTY_PAGES GET does to each map it reported). */
+export function iommu_dirty_clear(iommu: usize, iova: u64, last: u64): void {
+  dirty_clear(iommu, iova >> 12, last >> 12);
+  dirty_seed(iommu, iova >> 12, last >> 12);
+}
+
+/**
+ * Reports dirty pages of [iova, last] as ranges, in order: pairs of u64 {iova, bytes} at `out`. Neighbouring pages make one range.
+ * @param max pairs that fit. @returns how many were written; when that is `max`, go on behind the last one.
+ */
+export function iommu_dirty_ranges(iommu: usize, iova: u64, last: u64, out: usize, max: u32): u32 {
+  const table = iommu + DIRTY;
+  const first = iova >> 12;
+  const final_page = last >> 12;
+  if (max == 0) return 0;
+  if (load<u32>(iommu, IOMMU_DIRTY_ON) == DIRTY_ALL) {
+    store<u64>(out, first << 12);
+    store<u64>(out, (final_page - first + 1) << 12, 8);
+    return 1;
+  }
+  let p = out;
+  const stop = out + (<usize>max << 4);
+  let start = NO_LEAF;
+  let expected: u64 = NO_LEAF;
+  for (let i = radix_next(table, first >> BITS_SHIFT); i <= final_page >> BITS_SHIFT; i = radix_next(table, i + 1)) {
+    const leaf = radix_get(table, i);
+    const base = i << BITS_SHIFT;
+    if (start != NO_LEAF && i != expected) {
+      p = put_range(p, start, expected << BITS_SHIFT);
+      if (p == stop) return max;
+      start = NO_LEAF;
+    }
+    expected = i + 1;
+    for (let w: u32 = 0; w < <u32>(BITS / 64); ++w) {
+      if (start == NO_LEAF && (w & 1) == 0 && !v128.any_true(v128.load(leaf + (<usize>w << 3)))) {
+        w++;
+        continue;
+      }
+      const page = base + (<u64>w << 6);
+      let word = load<u64>(leaf + (<usize>w << 3));
+      if (page + 63 < first || page > final_page) word = 0;
+      else {
+        if (page < first) word &= ~(<u64>0) << (first - page);
+        if (page + 63 > final_page) word &= ~(<u64>0) >> (63 - (final_page - page));
+      }
+      let bit: u64 = 0;
+      while (bit < 64) {
+        const rest = word >> bit;
+        if (start == NO_LEAF) {
+          if (rest == 0) break;
+          bit += ctz(rest);
+          start = page + bit;
+        } else {
+          const run = <u64>ctz(~rest);
+          if (bit + run >= 64) break;
+          bit += run;
+          p = put_range(p, start, page + bit);
+          if (p == stop) return max;
+          start = NO_LEAF;
+        }
+      }
+    }
+  }
+  if (start != NO_LEAF) p = put_range(p, start, min(expected << BITS_SHIFT, final_page + 1));
+  return <u32>((p - out) >> 4);
+}
+
+// @ts-expect-error: decorator
+@inline
+function put_range(p: usize, start: u64, end: u64): usize {
+  store<u64>(p, start << 12);
+  store<u64>(p, (end - start) << 12, 8);
+  return p + 16;
+}

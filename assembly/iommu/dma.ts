@@ -1,0 +1,115 @@
+// What the user maps: ranges of iova onto ranges of a task's virtual addresses. Mapping pins nothing by itself; a terabyte is one entry. Kernel
+// counterpart: vfio_dma_do_map / vfio_dma_do_unmap (spec iommu-type1 sections 4 and 5). The host checks arguments, this file the table.
+import {
+  EEXIST, EINVAL, ENOMEM, ENOSPC, IOMMU_AVAIL, IOMMU_DIRTY_ON, IOMMU_DOMAINS, IOMMU_NOTIFY_IOVA, IOMMU_NOTIFY_LAST, IOMMU_PINNED_PAGES,
+  IOMMU_UNMAPPED, UNMAP_AGAIN, UNMAP_ALL, UNMAP_NOTIFY, UNMAP_V1,
+} from '../abi';
+import { dirty_clear, dirty_fits } from './dirty';
+import { entries_drop, entries_pinned, map_mm } from './entry';
+import { mm_get, mm_put } from './mm';
+import { unpin_force } from './pfn';
+import { COUNT, LEN, ranges_find, ranges_from, ranges_next, slot_key, slot_last, slot_meta } from './ranges';
+import { ranges_insert, ranges_remove } from './ranges_edit';
+import { ARENA, MAPS, MIXED, MM } from './record';
+import { runs_map, runs_unmap } from './runs';
+
+/** Would a map of [iova, last] be taken? @returns 0; -EEXIST a map is there; -ENOSPC no map is left. */
+export function iommu_map_check(iommu: usize, iova: u64, last: u64): i32 {
+  const there = ranges_from(iommu + MAPS, iova);
+  if (there != 0 && slot_key(there) <= last) return -EEXIST;
+  return load<u32>(iommu, IOMMU_AVAIL) == 0 ? -ENOSPC : 0;
+}
+
+/**
+ * Maps [iova, last] onto `vaddr` of a task. With a translation domain its pages are pinned now, otherwise nothing behind it is looked at.
+ * @param iova page aligned; `last` inclusive. @param mm the task's address space. @param meta PROT_* and MAP_LOCK_CAP.
+ * @param end first iova that the hardware cannot translate; 0: none.
+ * @returns 0. -EEXIST a map is there. -ENOSPC no map is left. -ENOMEM heap or RLIMIT_MEMLOCK. -EFAULT, -ERANGE as runs_map. -EINVAL
+ * dirty tracking runs and the map has more than 2^31 - 1 pages. Nothing is mapped after a failure.
+ */
+export function iommu_map(iommu: usize, mm: usize, iova: u64, last: u64, vaddr: u64, meta: u32, end: u64): i32 {
+  let failed = iommu_map_check(iommu, iova, last);
+  if (failed != 0) return failed;
+  const maps = iommu + MAPS;
+  const map = ranges_insert(maps, <usize>load<u32>(iommu, ARENA), iova, last, vaddr, <u32>mm | meta);
+  if (map == 0) return -ENOMEM;
+  if (load<u32>(iommu, IOMMU_DOMAINS) != 0) failed = runs_map(iommu, iova, last, vaddr, <u32>mm | meta, end);
+  if (failed == 0 && load<u32>(iommu, IOMMU_DIRTY_ON) != 0 && !dirty_fits(iova, last)) {
+    runs_unmap(iommu, iova, last, mm);
+    failed = -EINVAL;
+  }
+  if (failed != 0) {
+    ranges_remove(maps, <usize>load<u32>(iommu, ARENA), map, 1);
+    return failed;
+  }
+  store<u32>(iommu, load<u32>(iommu, IOMMU_AVAIL) - 1, IOMMU_AVAIL);
+  mm_get(mm);
+  if (load<u32>(iommu, MM) == 0) store<u32>(iommu, <u32>mm, MM);
+  else if (load<u32>(iommu, MM) != <u32>mm) store<u32>(iommu, 1, MIXED);
+  return 0;
+}
+
+/** Does a map begin before `at` and reach it? */
+function bisects(iommu: usize, at: u64): bool {
+  const map = ranges_find(iommu + MAPS, at);
+  return map != 0 && slot_key(map) != at;
+}
+
+/** Would [iova, last] cut a map at either end? */
+export function iommu_bisects(iommu: usize, iova: u64, last: u64): bool {
+  return bisects(iommu, iova) || (last != 0xffffffffffffffff && bisects(iommu, last + 1));
+}
+
+/**
+ * Removes the maps in [iova, last]. @param mode UNMAP_V1: a map that begins before iova ends the call, one that begins inside goes as a whole;
+ * otherwise a cut map refuses the call. UNMAP_ALL: no such check. UNMAP_AGAIN: this repeats the call after UNMAP_NOTIFY.
+ * @returns 0; UNMAP_NOTIFY: the map [IOMMU_NOTIFY_IOVA, IOMMU_NOTIFY_LAST] holds pins; -EINVAL a map would be cut. IOMMU_UNMAPPED counts the
+ * bytes removed since the first call (2^64 reads as 0).
+ */
+export function iommu_unmap(iommu: usize, iova: u64, last: u64, mode: u32): i32 {
+  if ((mode & UNMAP_AGAIN) == 0) store<u64>(iommu, 0, IOMMU_UNMAPPED);
+  if ((mode & (UNMAP_V1 | UNMAP_ALL)) == 0 && iommu_bisects(iommu, iova, last)) return -EINVAL;
+  const maps = iommu + MAPS;
+  const arena = <usize>load<u32>(iommu, ARENA);
+  let pinned = false;
+  while (!pinned) {
+    const first = ranges_from(maps, iova);
+    if (first == 0 || slot_key(first) > last || ((mode & UNMAP_V1) != 0 && slot_key(first) < iova)) return 0;
+    // As many as possible out of one leaf at a time.
+    const room = load<u32>(first & ~15, LEN) - (<u32>first & 15);
+    let n: u32 = 0;
+    let bytes: u64 = 0;
+    while (n < room && slot_key(first + n) <= last) {
+      const map = first + n;
+      const key = slot_key(map);
+      const end = slot_last(map);
+      if (load<u32>(iommu, IOMMU_PINNED_PAGES) != 0 && entries_pinned(iommu, key >> 12, end >> 12)) {
+        store<u64>(iommu, key, IOMMU_NOTIFY_IOVA);
+        store<u64>(iommu, end, IOMMU_NOTIFY_LAST);
+        pinned = true;
+        break;
+      }
+      const mm = map_mm(slot_meta(map));
+      if (load<u32>(iommu, IOMMU_DOMAINS) != 0) runs_unmap(iommu, key, end, mm);
+      mm_put(mm);
+      bytes += end - key + 1;
+      n++;
+    }
+    if (n != 0) {
+      const from = slot_key(first) >> 12;
+      const to = slot_last(first + n - 1) >> 12;
+      ranges_remove(maps, arena, first, n);
+      entries_drop(iommu, from, to);
+      if (load<u32>(iommu, IOMMU_DIRTY_ON) != 0) dirty_clear(iommu, from, to);
+      store<u64>(iommu, load<u64>(iommu, IOMMU_UNMAPPED) + bytes, IOMMU_UNMAPPED);
+      store<u32>(iommu, load<u32>(iommu, IOMMU_AVAIL) + n, IOMMU_AVAIL);
+      if (load<u32>(maps, COUNT) == 0) store<u64>(iommu, 0, MM);
+    }
+  }
+  return UNMAP_NOTIFY;
+}
+
+/** Takes every pin in [iova, last]: drivers were asked and did not let go. */
+export function iommu_unpin_all(iommu: usize, iova: u64, last: u64): void {
+  unpin_force(iommu, iova >> 12, last >> 12);
+}

@@ -1,0 +1,174 @@
+// A task's address space: ranges of virtual addresses and what stands behind them, and how many pages the task has locked. Kernel
+// counterpart: struct mm_struct. A vaddr is any 64-bit number; it is looked up here when a page is pinned, not when it is mapped for DMA.
+//
+// Record (96 bytes):
+//   offset size field
+//        0    4 arena
+//        4    4 pages      the pages of the user windows (pages.ts)
+//        8    4 users      the task itself, and each map made from it
+//       12    4 dead       1: the task is gone
+//       16    4 locked     pages locked on the task's behalf
+//       20    4 limit      RLIMIT_MEMLOCK in pages; largest = no limit
+//       32   64 vmas       table of ranges: value = linear address (RAM) or token of the host + offset (device region),
+//                          meta = VMA_* kind and PROT_* bits
+//
+// Its bytes count in the arena's mm_bytes, not in live_bytes: they belong to the task, not to an object that a descriptor holds.
+import { arena_alloc, arena_free, arena_mm_begin, arena_mm_end } from '../arena';
+import { EEXIST, ENOMEM, MM_LIMIT, MM_LOCKED, VMA_RAM } from '../abi';
+import { iommus_forget } from './forget';
+import { pages_put, pages_seen } from './pages';
+import { RANGES_SIZE, ranges_find, ranges_from, ranges_next, slot_key, slot_last, slot_meta, slot_set_key, slot_set_last, slot_set_value, slot_value } from './ranges';
+import { ranges_destroy, ranges_init, ranges_insert, ranges_remove } from './ranges_edit';
+
+const ARENA = 0;
+const PAGES = 4;
+const USERS = 8;
+const DEAD = 12;
+const VMAS = 32;
+const MM_SIZE = VMAS + RANGES_SIZE;
+
+/** @param pages record of the user windows' pages. @returns an empty address space without a limit, or 0: the heap is full. */
+export function mm_create(arena: usize, pages: usize): usize {
+  const before = arena_mm_begin(arena);
+  const mm = arena_alloc(arena, MM_SIZE);
+  if (mm != 0) {
+    memory.fill(mm, 0, MM_SIZE);
+    store<u32>(mm, <u32>arena, ARENA);
+    store<u32>(mm, <u32>pages, PAGES);
+    store<u32>(mm, 1, USERS);
+    store<u32>(mm, 0xffffffff, MM_LIMIT);
+    ranges_init(mm + VMAS);
+  }
+  arena_mm_end(arena, before);
+  return mm;
+}
+
+/** The task is gone: everything is unmapped. The record stays until the last map made from it goes. */
+export function mm_destroy(mm: usize): void {
+  mm_unmap(mm, 0, 0xffffffffffffffff);
+  store<u32>(mm, 1, DEAD);
+  mm_put(mm);
+}
+
+// @ts-expect-error: decorator
+@inline
+export function mm_get(mm: usize): void {
+  store<u32>(mm, load<u32>(mm, USERS) + 1, USERS);
+}
+
+export function mm_put(mm: usize): void {
+  const users = load<u32>(mm, USERS) - 1;
+  store<u32>(mm, users, USERS);
+  if (users != 0) return;
+  const arena = <usize>load<u32>(mm, ARENA);
+  const before = arena_mm_begin(arena);
+  ranges_destroy(mm + VMAS, arena);
+  arena_free(arena, mm, MM_SIZE);
+  arena_mm_end(arena, before);
+}
+
+// @ts-expect-error: decorator
+@inline
+export function mm_dead(mm: usize): bool {
+  return load<u32>(mm, DEAD) != 0;
+}
+
+/**
+ * Puts a range into the address space. The reference that pages_alloc took on RAM pages passes to it.
+ * @param start, last page aligned, inclusive. @param value linear address or token. @param meta VMA_* kind and PROT_* bits.
+ * @returns 0; -EEXIST something is there; -ENOMEM the heap is full. Nothing changed on failure.
+ */
+export function mm_map(mm: usize, start: u64, last: u64, value: u64, meta: u32): i32 {
+  const vmas = mm + VMAS;
+  const there = ranges_from(vmas, start);
+  if (there != 0 && slot_key(there) <= last) return -EEXIST;
+  return insert(mm, start, last, value, meta) ? 0 : -ENOMEM;
+}
+
+function insert(mm: usize, start: u64, last: u64, value: u64, meta: u32): bool {
+  const arena = <usize>load<u32>(mm, ARENA);
+  const before = arena_mm_begin(arena);
+  const slot = ranges_insert(mm + VMAS, arena, start, last, value, meta);
+  arena_mm_end(arena, before);
+  return slot != 0;
+}
+
+/**
+ * Unmaps whatever lies in [start, last] (page aligned, last inclusive); ranges that reach beyond are cut. RAM pages that nobody pins are free
+ * then; pinned ones stay until their last unpin. @returns 0; -ENOMEM a cut needs a record and the heap is full, nothing changed.
+ */
+export function mm_unmap(mm: usize, start: u64, last: u64): i32 {
+  const vmas = mm + VMAS;
+  const arena = <usize>load<u32>(mm, ARENA);
+  let slot = ranges_from(vmas, start);
+  if (slot != 0 && slot_key(slot) < start) {
+    const end = slot_last(slot);
+    if (end > last) {
+      // The middle of one range goes: its tail becomes a range of its own first, since only that can fail.
+      const moved = slot_value(slot) + (last + 1 - slot_key(slot));
+      const value = slot_value(slot) + (start - slot_key(slot));
+      const key = slot_key(slot);
+      const meta = slot_meta(slot);
+      slot_set_last(slot, last);
+      if (!insert(mm, last + 1, end, moved, meta)) {
+        slot_set_last(ranges_from(vmas, key), end);
+        return -ENOMEM;
+      }
+      slot = ranges_from(vmas, key);
+      slot_set_last(slot, start - 1);
+      gone(mm, start, last, value, meta);
+      return 0;
+    }
+    const cut = slot_value(slot) + (start - slot_key(slot));
+    slot_set_last(slot, start - 1);
+    gone(mm, start, end, cut, slot_meta(slot));
+    slot = ranges_next(slot);
+  }
+  while (slot != 0 && slot_key(slot) <= last) {
+    const key = slot_key(slot);
+    const end = slot_last(slot);
+    const value = slot_value(slot);
+    const meta = slot_meta(slot);
+    if (end > last) {
+      slot_set_key(slot, last + 1);
+      slot_set_value(slot, value + (last + 1 - key));
+      gone(mm, key, last, value, meta);
+      break;
+    }
+    const before = arena_mm_begin(arena);
+    ranges_remove(vmas, arena, slot, 1);
+    arena_mm_end(arena, before);
+    gone(mm, key, end, value, meta);
+    slot = ranges_from(vmas, key);
+  }
+  return 0;
+}
+
+function gone(mm: usize, start: u64, last: u64, value: u64, meta: u32): void {
+  if ((meta & VMA_RAM) == 0) return;
+  const pages = <usize>load<u32>(mm, PAGES);
+  const npage = <u32>((last - start + 1) >> 12);
+  const linear = <usize>value;
+  if (pages_seen(pages, linear, npage)) iommus_forget(pages, linear, linear + (<usize>npage << 12) - 1);
+  pages_put(pages, linear, npage);
+}
+
+/** The range that holds `vaddr`: a slot of ranges.ts, or 0. */
+// @ts-expect-error: decorator
+@inline
+export function mm_find(mm: usize, vaddr: u64): usize {
+  return ranges_find(mm + VMAS, vaddr);
+}
+
+/** Room in the task's limit for `npage` more locked pages? */
+// @ts-expect-error: decorator
+@inline
+export function mm_may_lock(mm: usize, npage: u32): bool {
+  return <u64>load<u32>(mm, MM_LOCKED) + <u64>npage <= <u64>load<u32>(mm, MM_LIMIT) || load<u32>(mm, MM_LIMIT) == 0xffffffff;
+}
+
+// @ts-expect-error: decorator
+@inline
+export function mm_lock(mm: usize, npage: i32): void {
+  store<u32>(mm, load<u32>(mm, MM_LOCKED) + npage, MM_LOCKED);
+}

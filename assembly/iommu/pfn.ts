@@ -1,0 +1,260 @@
+// Pinning: pages of iova space held for a device, counted per page entry, charged to the task that mapped them. Kernel counterpart:
+// vfio_iommu_type1_pin_pages / unpin_pages (spec iommu-type1 section 6). entry.ts draws the page entry and offers page_lookup.
+import { EINVAL, ENOMEM, EPERM, IOMMU_DIRTY_ON, IOMMU_DOMAINS, IOMMU_PINNED_PAGES, IOMMU_PINS, IOMMU_PIN_ERRNO, IOMMU_PIN_NTH } from '../abi';
+import { MAP_LOCK_CAP, MM_LIMIT, PIN_SHORT, PROT_WRITE, PTE_FRAME, PTE_ORPHAN, PTE_PINS, PTE_VALID } from '../abi';
+import { dirty_mark } from './dirty';
+import { entries_fill, leaf_of, leaf_remove, map_mm, unmapped_errno } from './entry';
+import { injected, PIN_ERRNO } from './inject';
+import { mm_lock, mm_may_lock } from './mm';
+import { pages_put } from './pages';
+import { LEAF_SIZE, radix_get, radix_next } from './radix';
+import { ranges_find, slot_meta } from './ranges';
+import { ENTRIES, INJECT, LEAF_SHIFT, MAPS, MIXED, MM, PAGES } from './record';
+
+const ANY: u32 = 0xffffffff;
+
+/**
+ * Pins `npage` consecutive pages from the page that holds `iova` (its low 12 bits are ignored). A page pinned before gets one pin more.
+ * @param prot PROT_READ and/or PROT_WRITE: what the device will do. The page is faulted in with the permission of the map.
+ * @param out 0, or npage x u32 that receive the address of each page's entry (good until its last unpin).
+ * @returns npage; fewer (> 0) only when a page with PIN_SHORT was reached: those before it stay pinned.
+ * Failures, nothing stays pinned and no record is kept: the refusal in IOMMU_PIN_ERRNO (-EACCES v1, -EBUSY a vaddr is invalid, -EINVAL no
+ * device); by the first page that fails: -EINVAL (type1) / -ENOENT (IOAS) no map, or the range wraps; -EPERM the map lacks prot; -ENODEV the
+ * task is gone; -EFAULT nothing behind the address; -EINVAL a device region; -ENOMEM RLIMIT_MEMLOCK or the heap; an injected errno.
+ */
+export function pin_page_run(iommu: usize, iova: u64, npage: u32, prot: u32, out: usize): i32 {
+  const refused = load<u32>(iommu, IOMMU_PIN_ERRNO);
+  if (refused != 0) return -(<i32>refused);
+  const first = iova >> 12;
+  if (npage > 0x7fffffff || first + npage > (<u64>1 << 52)) return -unmapped_errno(iommu);
+  let made: u64 = 0;
+  let done: u32 = 0;
+  while (done < npage) {
+    const page = first + done;
+    const index = page >> LEAF_SHIFT;
+    const place = <u32>page & 63;
+    const n = min(npage - done, 64 - place);
+    let leaf = leaf_of(iommu, index);
+    let k: u32 = 0;
+    if (leaf != 0) k = pin_entries(iommu, leaf + (<usize>place << 4), page, n, prot);
+    if (k < n) {
+      const failed = pin_slowly(iommu, page + k, n - k, prot);
+      if (leaf == 0) {
+        leaf = leaf_of(iommu, index);
+        if (leaf != 0) made |= <u64>1 << min<u64>(63, index - (first >> LEAF_SHIFT));
+      }
+      if (failed != 0) {
+        done += k;
+        if (failed == PIN_SHORT && done != 0) {
+          fill_out(out, done - k, leaf, place, k);
+          drop_unused(iommu, first >> LEAF_SHIFT, made);
+          return <i32>done;
+        }
+        unpin_page_run(iommu, iova, done);
+        drop_unused(iommu, first >> LEAF_SHIFT, made);
+        return failed == PIN_SHORT ? -EINVAL : -failed;
+      }
+      k++;
+    }
+    fill_out(out, done, leaf, place, k);
+    done += k;
+  }
+  return <i32>npage;
+}
+
+// @ts-expect-error: decorator
+@inline
+function fill_out(out: usize, at: u32, leaf: usize, place: u32, n: u32): void {
+  if (out == 0) return;
+  for (let i: u32 = 0; i < n; ++i) store<u32>(out + (<usize>(at + i) << 2), <u32>(leaf + (<usize>(place + i) << 4)));
+}
+
+/** Frees leaves that a failed call made and nobody uses. */
+function drop_unused(iommu: usize, index: u64, made: u64): void {
+  for (; made != 0; made >>= 1, index++) {
+    if ((made & 1) == 0) continue;
+    const leaf = leaf_of(iommu, index);
+    if (leaf != 0 && !leaf_pinned(leaf)) leaf_remove(iommu, index);
+  }
+}
+
+function leaf_pinned(leaf: usize): bool {
+  let pins: u32 = 0;
+  for (let e = leaf; e < leaf + LEAF_SIZE; e += 16) pins |= load<u32>(e, PTE_PINS);
+  return pins != 0;
+}
+
+/**
+ * The fast path: one pin more to n entries in a row, as long as all translate, permit `prot`, and the new pages may be charged in one go.
+ * @returns n, or 0 with nothing changed.
+ */
+function pin_entries(iommu: usize, e: usize, page: u64, n: u32, prot: u32): u32 {
+  const end = e + (<usize>n << 4);
+  const one = i32x4(0, 0, 0, 1);
+  const zero = i32x4.splat(0);
+  let all = i32x4.splat(-1);
+  let fresh = zero;
+  for (let p = e; p < end; p += 16) {
+    const entry = v128.load(p);
+    all = v128.and(all, entry);
+    fresh = i32x4.sub(fresh, i32x4.eq(entry, zero));
+    v128.store(p, i32x4.add(entry, one));
+  }
+  const want = prot | PTE_VALID;
+  const newly = <u32>i32x4.extract_lane(fresh, 3);
+  if ((<u32>i32x4.extract_lane(all, 2) & want) != want || (newly != 0 && !charge(iommu, newly))) {
+    for (let p = e; p < end; p += 16) v128.store(p, i32x4.sub(v128.load(p), one));
+    return 0;
+  }
+  store<u32>(iommu, load<u32>(iommu, IOMMU_PINNED_PAGES) + newly, IOMMU_PINNED_PAGES);
+  store<u64>(iommu, load<u64>(iommu, IOMMU_PINS) + n, IOMMU_PINS);
+  // Pages pinned before are in the bitmap already, so the whole piece may be marked.
+  if (newly != 0 && load<u32>(iommu, IOMMU_DIRTY_ON) != 0) dirty_mark(iommu, page, n);
+  return n;
+}
+
+/** Charges `newly` pages to the only task of this iommu; false when it takes a closer look (several tasks, the limit, a fault to inject). */
+// @ts-expect-error: decorator
+@inline
+function charge(iommu: usize, newly: u32): bool {
+  if ((load<u32>(iommu, IOMMU_PIN_NTH) | load<u32>(iommu, INJECT)) != 0) return false;
+  if (load<u32>(iommu, IOMMU_DOMAINS) != 0) return true;
+  const mm = <usize>load<u32>(iommu, MM);
+  if (load<u32>(iommu, MIXED) != 0 || load<u32>(mm, MM_LIMIT) != ANY) return false;
+  mm_lock(mm, <i32>newly);
+  return true;
+}
+
+/**
+ * Pins one page the careful way, in the kernel's order of checks, and looks up to `n` pages ahead so that the fast path can go on.
+ * @returns 0, a positive errno, or PIN_SHORT; on failure nothing changed but unpinned entries.
+ */
+function pin_slowly(iommu: usize, page: u64, n: u32, prot: u32): u32 {
+  const map = ranges_find(iommu + MAPS, page << 12);
+  if (map == 0) return unmapped_errno(iommu);
+  const meta = slot_meta(map);
+  if ((meta & prot) != prot) return EPERM;
+  if (load<u32>(iommu, INJECT) != 0) {
+    const fault = injected(iommu, page);
+    if (fault != 0 && load<u32>(fault, PIN_ERRNO) != 0) return load<u32>(fault, PIN_ERRNO);
+  }
+  const index = page >> LEAF_SHIFT;
+  let leaf = leaf_of(iommu, index);
+  const offset = (<usize>page & 63) << 4;
+  if (leaf == 0 || load<u32>(leaf + offset, PTE_PINS) == 0) {
+    const nth = load<u32>(iommu, IOMMU_PIN_NTH);
+    if (nth != 0) {
+      store<u32>(iommu, nth - 1, IOMMU_PIN_NTH);
+      if (nth == 1) return ENOMEM;
+    }
+    const failed = entries_fill(iommu, page, n);
+    if (failed != 0) return -failed;
+    if (load<u32>(iommu, IOMMU_DOMAINS) == 0) {
+      const mm = map_mm(meta);
+      if ((meta & MAP_LOCK_CAP) == 0 && !mm_may_lock(mm, 1)) return ENOMEM;
+      mm_lock(mm, 1);
+    }
+    store<u32>(iommu, load<u32>(iommu, IOMMU_PINNED_PAGES) + 1, IOMMU_PINNED_PAGES);
+    if (load<u32>(iommu, IOMMU_DIRTY_ON) != 0) dirty_mark(iommu, page, 1);
+    leaf = leaf_of(iommu, index);
+  }
+  const e = leaf + offset;
+  store<u32>(e, load<u32>(e, PTE_PINS) + 1, PTE_PINS);
+  store<u64>(iommu, load<u64>(iommu, IOMMU_PINS) + 1, IOMMU_PINS);
+  return 0;
+}
+
+/**
+ * Takes one pin back from each of `npage` consecutive pages. Pages without a pin are passed over; the first page without a map ends the call.
+ * A page whose last pin goes is uncharged, becomes dirty when its map is writable, and is freed when its address range is gone already.
+ */
+export function unpin_page_run(iommu: usize, iova: u64, npage: u32): void {
+  const first = iova >> 12;
+  for (let done: u32 = 0; done < npage; ) {
+    const page = first + done;
+    const place = <u32>page & 63;
+    const n = min(npage - done, 64 - place);
+    const leaf = leaf_of(iommu, page >> LEAF_SHIFT);
+    if (leaf == 0 || !unpin_entries(iommu, leaf + (<usize>place << 4), page, n)) {
+      for (let i: u32 = 0; i < n; ++i) {
+        if (ranges_find(iommu + MAPS, (page + i) << 12) == 0) return;
+        if (leaf != 0) unpin_entry(iommu, leaf + (<usize>(place + i) << 4), page + i);
+      }
+    }
+    done += n;
+  }
+}
+
+/** The fast path: n entries that are all pinned, of one task, and not orphaned. @returns false with nothing changed otherwise. */
+function unpin_entries(iommu: usize, e: usize, page: u64, n: u32): bool {
+  const end = e + (<usize>n << 4);
+  const one = i32x4(0, 0, 0, 1);
+  const zero = i32x4.splat(0);
+  let any = zero;
+  let bad = zero;
+  let last = zero;
+  for (let p = e; p < end; p += 16) {
+    const entry = v128.load(p);
+    const less = i32x4.sub(entry, one);
+    any = v128.or(any, entry);
+    bad = v128.or(bad, i32x4.eq(entry, zero));
+    last = i32x4.sub(last, i32x4.eq(less, zero));
+    v128.store(p, less);
+  }
+  const gone = <u32>i32x4.extract_lane(last, 3);
+  const flags = <u32>i32x4.extract_lane(any, 2);
+  if (i32x4.extract_lane(bad, 3) != 0 || (flags & PTE_ORPHAN) != 0 || (gone != 0 && load<u32>(iommu, MIXED) != 0)) {
+    for (let p = e; p < end; p += 16) v128.store(p, i32x4.add(v128.load(p), one));
+    return false;
+  }
+  store<u64>(iommu, load<u64>(iommu, IOMMU_PINS) - n, IOMMU_PINS);
+  if (gone == 0) return true;
+  store<u32>(iommu, load<u32>(iommu, IOMMU_PINNED_PAGES) - gone, IOMMU_PINNED_PAGES);
+  if (load<u32>(iommu, IOMMU_DOMAINS) == 0) mm_lock(<usize>load<u32>(iommu, MM), -(<i32>gone));
+  if (load<u32>(iommu, IOMMU_DIRTY_ON) == 0) return true;
+  for (let i: u32 = 0; i < n; ++i) {
+    const p = e + (<usize>i << 4);
+    if (load<u32>(p, PTE_PINS) == 0 && (load<u32>(p, PTE_FRAME) & PROT_WRITE) != 0) dirty_mark(iommu, page + i, 1);
+  }
+  return true;
+}
+
+/** One pin less to one page that has a map. */
+function unpin_entry(iommu: usize, e: usize, page: u64): void {
+  const pins = load<u32>(e, PTE_PINS);
+  if (pins == 0) return;
+  store<u32>(e, pins - 1, PTE_PINS);
+  store<u64>(iommu, load<u64>(iommu, IOMMU_PINS) - 1, IOMMU_PINS);
+  if (pins == 1) entry_unpinned(iommu, e, page);
+}
+
+/** The last pin of a page is gone: uncharge it, mark it, give an orphaned page back. */
+export function entry_unpinned(iommu: usize, e: usize, page: u64): void {
+  const frame = load<u32>(e, PTE_FRAME);
+  store<u32>(iommu, load<u32>(iommu, IOMMU_PINNED_PAGES) - 1, IOMMU_PINNED_PAGES);
+  if (load<u32>(iommu, IOMMU_DOMAINS) == 0) {
+    const map = ranges_find(iommu + MAPS, page << 12);
+    if (map != 0) mm_lock(map_mm(slot_meta(map)), -1);
+  }
+  if (load<u32>(iommu, IOMMU_DIRTY_ON) != 0 && (frame & PROT_WRITE) != 0) dirty_mark(iommu, page, 1);
+  if (frame & PTE_ORPHAN) pages_put(<usize>load<u32>(iommu, PAGES), <usize>frame & ~4095, 1);
+  if ((frame & PTE_VALID) == 0) v128.store(e, i64x2.splat(0));
+}
+
+/** Takes every pin of the pages [first, last] at once: what is left when drivers did not let go. The pages still have their maps. */
+export function unpin_force(iommu: usize, first: u64, last: u64): void {
+  const table = iommu + ENTRIES;
+  const end = last >> LEAF_SHIFT;
+  for (let i = radix_next(table, first >> LEAF_SHIFT); i <= end; i = radix_next(table, i + 1)) {
+    const leaf = radix_get(table, i);
+    for (let k: u64 = 0; k < 64; ++k) {
+      const page = (i << LEAF_SHIFT) + k;
+      const e = leaf + (<usize>k << 4);
+      const pins = load<u32>(e, PTE_PINS);
+      if (pins == 0 || page < first || page > last) continue;
+      store<u32>(e, 0, PTE_PINS);
+      store<u64>(iommu, load<u64>(iommu, IOMMU_PINS) - pins, IOMMU_PINS);
+      entry_unpinned(iommu, e, page);
+    }
+  }
+}

@@ -1,0 +1,319 @@
+// Inserting and removing in the table of ranges (ranges.ts draws the records). A full leaf first hands ranges to a neighbour, so that leaves
+// stay well filled; an append leaves full leaves behind. Every allocation is made before the first change.
+import { arena_alloc, arena_free } from '../arena';
+import {
+  biased, CHILD, COUNT, FAN_OUT, HEIGHT, HIT, KEY, LAST, LEAF_BYTES, LEN, META, NEXT, NODE_BYTES, PATH, PREV, RANGES_SIZE, ROOT, rank, VALUE,
+} from './ranges';
+
+const LARGEST: i64 = 0x7fffffffffffffff;
+/** A neighbour with fewer free places is not worth moving ranges to. */
+const SHARE: u32 = 4;
+
+/** Empties the record, without freeing anything. */
+export function ranges_init(t: usize): void {
+  memory.fill(t, 0, RANGES_SIZE);
+}
+
+/** Frees every leaf and node. */
+export function ranges_destroy(t: usize, arena: usize): void {
+  if (load<u32>(t, ROOT) != 0) destroy(<usize>load<u32>(t, ROOT), arena, load<u32>(t, HEIGHT));
+  ranges_init(t);
+}
+
+function destroy(node: usize, arena: usize, height: u32): void {
+  if (height == 0) return arena_free(arena, node, LEAF_BYTES);
+  for (let i: u32 = 0; i < load<u32>(node, LEN); ++i) destroy(child(node, i), arena, height - 1);
+  arena_free(arena, node, NODE_BYTES);
+}
+
+// @ts-expect-error: decorator
+@inline
+function child(node: usize, i: u32): usize {
+  return <usize>load<u32>(node + (<usize>i << 2), CHILD);
+}
+
+// @ts-expect-error: decorator
+@inline
+function key_of(node: usize, i: u32): i64 {
+  return load<i64>(node + (<usize>i << 3), KEY);
+}
+
+// @ts-expect-error: decorator
+@inline
+function set_key(node: usize, i: u32, key: i64): void {
+  store<i64>(node + (<usize>i << 3), key, KEY);
+}
+
+// @ts-expect-error: decorator
+@inline
+function path_of(t: usize, level: u32): usize {
+  return <usize>load<u32>(t + (<usize>level << 2), PATH);
+}
+
+/** The leaf for `key`, with the way to it in the record. `lower`: a key below every bound becomes the bound. */
+function descend(t: usize, k: i64, lower: bool): usize {
+  let node = <usize>load<u32>(t, ROOT);
+  const height = load<u32>(t, HEIGHT);
+  for (let level: u32 = 0; level < height; ++level) {
+    let r = rank(node, k);
+    if (r == 0) {
+      if (lower) set_key(node, 0, k);
+      r = 1;
+    }
+    store<u32>(t + (<usize>level << 2), <u32>node + (r - 1), PATH);
+    node = child(node, r - 1);
+  }
+  return node;
+}
+
+/** Copies n places of the four columns of a leaf, which may be the same leaf. */
+function copy_places(to: usize, at: u32, from: usize, first: u32, n: u32): void {
+  memory.copy(to + KEY + (<usize>at << 3), from + KEY + (<usize>first << 3), <usize>n << 3);
+  memory.copy(to + LAST + (<usize>at << 3), from + LAST + (<usize>first << 3), <usize>n << 3);
+  memory.copy(to + VALUE + (<usize>at << 3), from + VALUE + (<usize>first << 3), <usize>n << 3);
+  memory.copy(to + META + (<usize>at << 2), from + META + (<usize>first << 2), <usize>n << 2);
+}
+
+/** Sets the length and marks the keys behind it unused. */
+function set_len(node: usize, from: u32, len: u32): void {
+  store<u32>(node, len, LEN);
+  for (let i = len; i < from; ++i) set_key(node, i, LARGEST);
+}
+
+function new_block(arena: usize, size: usize): usize {
+  const p = arena_alloc(arena, size);
+  if (p != 0) {
+    store<u64>(p, 0);
+    store<u64>(p, 0, 8);
+    for (let i: u32 = 0; i < FAN_OUT; ++i) set_key(p, i, LARGEST);
+  }
+  return p;
+}
+
+/** Moves the last n ranges of `leaf` to the front of `right`. */
+function shift_right(leaf: usize, right: usize, n: u32): void {
+  const len = load<u32>(leaf, LEN);
+  const there = load<u32>(right, LEN);
+  copy_places(right, n, right, 0, there);
+  copy_places(right, 0, leaf, len - n, n);
+  store<u32>(right, there + n, LEN);
+  set_len(leaf, len, len - n);
+}
+
+/** Moves the first n ranges of `leaf` to the end of `left`. */
+function shift_left(leaf: usize, left: usize, n: u32): void {
+  const len = load<u32>(leaf, LEN);
+  const there = load<u32>(left, LEN);
+  copy_places(left, there, leaf, 0, n);
+  store<u32>(left, there + n, LEN);
+  copy_places(leaf, 0, leaf, n, len - n);
+  set_len(leaf, len, len - n);
+}
+
+/**
+ * Inserts a range that overlaps none in the table. @returns its slot, or 0: the heap is full, and the table is as before.
+ */
+export function ranges_insert(t: usize, arena: usize, key: u64, last: u64, value: u64, meta: u32): usize {
+  const k = biased(key);
+  let leaf: usize;
+  if (load<u32>(t, ROOT) == 0) {
+    leaf = new_block(arena, LEAF_BYTES);
+    if (leaf == 0) return 0;
+    store<u32>(t, <u32>leaf, ROOT);
+  } else {
+    leaf = descend(t, k, true);
+    if (load<u32>(leaf, LEN) == FAN_OUT) {
+      leaf = make_room(t, arena, leaf, k);
+      if (leaf == 0) return 0;
+    }
+  }
+  const len = load<u32>(leaf, LEN);
+  const at = rank(leaf, k);
+  if (at != len) copy_places(leaf, at + 1, leaf, at, len - at);
+  store<u32>(leaf, len + 1, LEN);
+  const p = leaf + (<usize>at << 3);
+  store<i64>(p, k, KEY);
+  store<u64>(p, last, LAST);
+  store<u64>(p, value, VALUE);
+  store<u32>(leaf + (<usize>at << 2), meta, META);
+  store<u32>(t, load<u32>(t, COUNT) + 1, COUNT);
+  store<u32>(t, 0, HIT);
+  return leaf + at;
+}
+
+/** Makes room for `k` in the full `leaf` whose path is recorded. @returns the leaf that takes it, or 0. */
+function make_room(t: usize, arena: usize, leaf: usize, k: i64): usize {
+  const height = load<u32>(t, HEIGHT);
+  const place = rank(leaf, k);
+  if (height != 0) {
+    const parent = path_of(t, height - 1) & ~15;
+    const i = <u32>path_of(t, height - 1) & 15;
+    if (i + 1 < load<u32>(parent, LEN)) {
+      const right = child(parent, i + 1);
+      const free = FAN_OUT - load<u32>(right, LEN);
+      if (free >= SHARE) {
+        shift_right(leaf, right, free >> 1);
+        set_key(parent, i + 1, key_of(right, 0));
+        return k >= key_of(right, 0) ? right : leaf;
+      }
+    }
+    if (i != 0) {
+      const left = child(parent, i - 1);
+      const free = FAN_OUT - load<u32>(left, LEN);
+      if (free >= SHARE) {
+        shift_left(leaf, left, free >> 1);
+        const bound = key_of(leaf, 0);
+        set_key(parent, i, bound);
+        return k >= bound ? leaf : left;
+      }
+    }
+  }
+  // One leaf, one node for each full ancestor, one more when the root is full (or is the leaf).
+  let full: u32 = 0;
+  while (full < height && load<u32>(path_of(t, height - 1 - full) & ~15, LEN) == FAN_OUT) full++;
+  const wanted = full == height ? full + 1 : full;
+  let nodes: usize = 0;
+  const right = new_block(arena, LEAF_BYTES);
+  let missing = right == 0;
+  for (let i: u32 = 0; i < wanted && !missing; ++i) {
+    const node = new_block(arena, NODE_BYTES);
+    missing = node == 0;
+    if (!missing) {
+      store<u32>(node, <u32>nodes, NEXT);
+      nodes = node;
+    }
+  }
+  if (missing) {
+    while (nodes != 0) {
+      const next = <usize>load<u32>(nodes, NEXT);
+      arena_free(arena, nodes, NODE_BYTES);
+      nodes = next;
+    }
+    if (right != 0) arena_free(arena, right, LEAF_BYTES);
+    return 0;
+  }
+  const after = <usize>load<u32>(leaf, NEXT);
+  store<u32>(right, <u32>after, NEXT);
+  store<u32>(right, <u32>leaf, PREV);
+  store<u32>(leaf, <u32>right, NEXT);
+  if (after != 0) store<u32>(after, <u32>right, PREV);
+  const append = after == 0 && place == FAN_OUT;
+  if (!append) shift_right(leaf, right, FAN_OUT / 2);
+  const bound = append ? k : key_of(right, 0);
+  insert_child(t, bound, right, nodes);
+  return k >= bound ? right : leaf;
+}
+
+/** Hangs `block` behind the path of the last descent, splitting full nodes with the ones in the list `nodes`. */
+function insert_child(t: usize, bound: i64, block: usize, nodes: usize): void {
+  const left = load<u32>(t, ROOT);
+  for (let level = load<u32>(t, HEIGHT); level != 0; --level) {
+    let node = path_of(t, level - 1) & ~15;
+    let at = (<u32>path_of(t, level - 1) & 15) + 1;
+    if (load<u32>(node, LEN) < FAN_OUT) return put_child(node, at, bound, block);
+    const right = nodes;
+    nodes = <usize>load<u32>(right, NEXT);
+    const keep: u32 = at == FAN_OUT ? FAN_OUT : FAN_OUT / 2;
+    const moved = FAN_OUT - keep;
+    memory.copy(right + KEY, node + KEY + (<usize>keep << 3), <usize>moved << 3);
+    memory.copy(right + CHILD, node + CHILD + (<usize>keep << 2), <usize>moved << 2);
+    store<u32>(right, moved, LEN);
+    set_len(node, FAN_OUT, keep);
+    if (at > keep || moved == 0) {
+      node = right;
+      at -= keep;
+    }
+    put_child(node, at, bound, block);
+    bound = key_of(right, 0);
+    block = right;
+  }
+  const root = nodes;
+  store<u32>(root, 2, LEN);
+  set_key(root, 0, i64.MIN_VALUE);
+  set_key(root, 1, bound);
+  store<u32>(root, left, CHILD);
+  store<u32>(root, <u32>block, CHILD + 4);
+  store<u32>(t, <u32>root, ROOT);
+  store<u32>(t, load<u32>(t, HEIGHT) + 1, HEIGHT);
+}
+
+function put_child(node: usize, at: u32, bound: i64, block: usize): void {
+  const len = load<u32>(node, LEN);
+  const key = node + KEY + (<usize>at << 3);
+  const link = node + CHILD + (<usize>at << 2);
+  memory.copy(key + 8, key, <usize>(len - at) << 3);
+  memory.copy(link + 4, link, <usize>(len - at) << 2);
+  store<i64>(key, bound);
+  store<u32>(link, <u32>block);
+  store<u32>(node, len + 1, LEN);
+}
+
+/** Removes `n` ranges from `slot` on; all lie in the leaf of `slot`. Slots held by the caller are void afterwards. */
+export function ranges_remove(t: usize, arena: usize, slot: usize, n: u32): void {
+  const leaf = slot & ~15;
+  const at = <u32>slot & 15;
+  const len = load<u32>(leaf, LEN) - n;
+  store<u32>(t, load<u32>(t, COUNT) - n, COUNT);
+  store<u32>(t, 0, HIT);
+  // A leaf that stays half full needs no path.
+  if (len <= FAN_OUT / 4) descend(t, key_of(leaf, 0), false);
+  copy_places(leaf, at, leaf, at + n, len - at);
+  set_len(leaf, len + n, len);
+  if (len > FAN_OUT / 4) return;
+  const height = load<u32>(t, HEIGHT);
+  if (height == 0) {
+    if (len == 0) {
+      arena_free(arena, leaf, LEAF_BYTES);
+      store<u32>(t, 0, ROOT);
+    }
+    return;
+  }
+  const parent = path_of(t, height - 1) & ~15;
+  const i = <u32>path_of(t, height - 1) & 15;
+  if (len == 0) return drop_leaf(t, arena, leaf);
+  if (i != 0) {
+    const left = child(parent, i - 1);
+    if (load<u32>(left, LEN) + len > FAN_OUT - 2) return;
+    shift_left(leaf, left, len);
+    drop_leaf(t, arena, leaf);
+  } else if (load<u32>(parent, LEN) > 1) {
+    const right = child(parent, 1);
+    const there = load<u32>(right, LEN);
+    if (there + len > FAN_OUT - 2) return;
+    shift_left(right, leaf, there);
+    store<u32>(t + (<usize>(height - 1) << 2), <u32>parent + 1, PATH);
+    drop_leaf(t, arena, right);
+  }
+}
+
+/** Frees the empty leaf at the end of the path, and the nodes that are empty then. */
+function drop_leaf(t: usize, arena: usize, leaf: usize): void {
+  const next = <usize>load<u32>(leaf, NEXT);
+  const prev = <usize>load<u32>(leaf, PREV);
+  if (next != 0) store<u32>(next, <u32>prev, PREV);
+  if (prev != 0) store<u32>(prev, <u32>next, NEXT);
+  arena_free(arena, leaf, LEAF_BYTES);
+  for (let level = load<u32>(t, HEIGHT); level != 0; --level) {
+    const node = path_of(t, level - 1) & ~15;
+    const at = <u32>path_of(t, level - 1) & 15;
+    const len = load<u32>(node, LEN) - 1;
+    const key = node + KEY + (<usize>at << 3);
+    const link = node + CHILD + (<usize>at << 2);
+    memory.copy(key, key + 8, <usize>(len - at) << 3);
+    memory.copy(link, link + 4, <usize>(len - at) << 2);
+    set_len(node, len + 1, len);
+    if (len != 0) break;
+    arena_free(arena, node, NODE_BYTES);
+    if (level == 1) {
+      store<u32>(t, 0, ROOT);
+      store<u32>(t, 0, HEIGHT);
+    }
+  }
+  while (load<u32>(t, HEIGHT) != 0) {
+    const root = <usize>load<u32>(t, ROOT);
+    if (load<u32>(root, LEN) != 1) break;
+    store<u32>(t, load<u32>(root, CHILD), ROOT);
+    store<u32>(t, load<u32>(t, HEIGHT) - 1, HEIGHT);
+    arena_free(arena, root, NODE_BYTES);
+  }
+}

@@ -1,0 +1,125 @@
+// The channel subsystem of a virtual machine: its subchannels, the interruptions that are pending, channel reports. One default image
+// (cssid 0xfe), up to four subchannel sets; sets and images beyond the first appear when the guest enables them.
+import { PGM_OPERAND, ProgramCheck } from '../cpu.ts';
+import type { GuestStorage } from '../storage.ts';
+import { type SubchannelBackend, VirtualSubchannel } from './subchannel.ts';
+
+const ONE_BIT = 0x00010000;
+const MULTIPLE = 0x00080000;
+export const DEFAULT_CSS = 0xfe;
+
+/** An interruption that TPI can store. */
+export interface PendingInterruption {
+  readonly id: number;
+  readonly intparm: number;
+  readonly isc: number;
+  readonly adapter: boolean;
+}
+
+interface QueuedInterruption {
+  readonly subchannel: VirtualSubchannel | null;
+  readonly isc: number;
+}
+
+export class ChannelSubsystem {
+  readonly storage: GuestStorage;
+  /** Control register 6: bit 0 (0x80000000) enables subclass 0. */
+  cr6 = 0xff000000;
+  setsEnabled = false;
+  imagesEnabled = false;
+  /** Channel report words not yet stored. */
+  readonly reports: number[] = [];
+  /** Called when an adapter interruption of a subclass becomes pending. */
+  onAdapterInterrupt: (isc: number) => void = () => {};
+  readonly #subchannels = new Map<number, VirtualSubchannel>();
+  #queue: QueuedInterruption[] = [];
+
+  constructor(storage: GuestStorage) {
+    this.storage = storage;
+  }
+
+  /** Adds a subchannel. @param id 0x0001nnnn, with the set in bits 0x00060000. */
+  attach(id: number, backend: SubchannelBackend): VirtualSubchannel {
+    const subchannel = new VirtualSubchannel(
+      id,
+      backend,
+      (pending) => this.#post(pending),
+      (gone) => {
+        this.#queue = this.#queue.filter((entry) => entry.subchannel !== gone);
+      },
+    );
+    this.#subchannels.set(id & 0x7ffff, subchannel);
+    return subchannel;
+  }
+
+  subchannels(): Iterable<VirtualSubchannel> {
+    return this.#subchannels.values();
+  }
+
+  /**
+   * The subchannel that a subsystem identification names. @returns null when there is none, or it is not visible.
+   * @throws ProgramCheck operand: the one-bit is missing, or an image is named without m.
+   */
+  find(identification: bigint): VirtualSubchannel | null {
+    const id = Number(identification & 0xffffffffn);
+    if ((id & ONE_BIT) === 0) throw new ProgramCheck(PGM_OPERAND, 'the subsystem identification lacks its one-bit');
+    const image = id >>> 24;
+    if ((id & MULTIPLE) === 0) {
+      if (image !== 0) throw new ProgramCheck(PGM_OPERAND, 'an image is named without the m bit');
+    } else if (image !== DEFAULT_CSS) return null;
+    if ((id & 0x60000) !== 0 && !this.setsEnabled) return null;
+    return this.#subchannels.get(id & 0x7ffff) ?? null;
+  }
+
+  /** Is the number behind the last subchannel of its set? STSCH then answers 3, otherwise an empty block. */
+  isBehindLast(identification: bigint): boolean {
+    const id = Number(identification & 0xffffffffn);
+    if ((id & MULTIPLE) !== 0 && id >>> 24 !== DEFAULT_CSS) return true;
+    if ((id & 0x60000) !== 0 && !this.setsEnabled) return true;
+    const set = id & 0x60000;
+    for (const known of this.#subchannels.keys())
+      if ((known & 0x60000) === set && (known & 0xffff) >= (id & 0xffff)) return false;
+    return true;
+  }
+
+  adapterInterrupt(isc: number): void {
+    if (!this.#queue.some((entry) => entry.subchannel === null && entry.isc === isc))
+      this.#queue.push({ subchannel: null, isc });
+    this.onAdapterInterrupt(isc);
+  }
+
+  /** The interruption TPI would take: enabled by control register 6, lowest subclass first, oldest first. */
+  peek(): PendingInterruption | null {
+    const entry = this.#next();
+    if (entry === undefined) return null;
+    const { subchannel, isc } = entry;
+    return { id: subchannel?.id ?? 0, intparm: subchannel?.intparm ?? 0, isc, adapter: subchannel === null };
+  }
+
+  /** Takes what `peek` showed. */
+  take(): void {
+    const entry = this.#next();
+    this.#queue = this.#queue.filter((other) => other !== entry);
+  }
+
+  /** Closes every subchannel. */
+  destroy(): void {
+    for (const subchannel of this.#subchannels.values()) subchannel.backend.close();
+    this.#subchannels.clear();
+    this.#queue = [];
+  }
+
+  #post(subchannel: VirtualSubchannel): void {
+    if (!this.#queue.some((entry) => entry.subchannel === subchannel))
+      this.#queue.push({ subchannel, isc: subchannel.isc });
+  }
+
+  #next(): QueuedInterruption | undefined {
+    let best: QueuedInterruption | undefined;
+    for (const entry of this.#queue) {
+      if (((this.cr6 << entry.isc) & 0x80000000) === 0) continue;
+      if (best === undefined || entry.isc < best.isc) best = entry;
+    }
+    return best;
+  }
+}

@@ -38,13 +38,16 @@ const pciIommu = (): HwIommu => ({
 
 /** A built machine: what it was made from, and the hardware behind its devices as far as scripts may speak to it. */
 export class Machine {
-  /** Every field filled in. */
+  /** The description as it was given. */
+  readonly given: MachineDescription;
+  /** The same with its devices and seed filled in. */
   readonly description: Required<Pick<MachineDescription, 'devices' | 'seed'>> & MachineDescription;
   /** Actions of the hardware by device name. */
   readonly actions: ReadonlyMap<string, DeviceActions>;
 
   /** @throws TypeError unknown model, a name or group that cannot be, or an option that the model cannot honour. */
   constructor(vfio: Vfio, description: MachineDescription = {}) {
+    this.given = description;
     this.description = { ...description, devices: description.devices ?? DEFAULT_DEVICES, seed: description.seed ?? 1 };
     const actions = new Map<string, DeviceActions>();
     this.actions = actions;

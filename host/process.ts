@@ -1,7 +1,7 @@
 // The edge of the subsystem: a process and its system calls. Inside, a call answers with -errno; here that becomes the number
 // (`ioctlRaw`, ...) or a VfioError (`ioctl`, ...). A trap inside the core marks it dead (CoreFault).
 import { EAGAIN, EBADF, EFAULT, EINVAL, PAGE_SIZE_4K } from '../assembly/abi.ts';
-import type { Core } from './core.ts';
+import type { Clock } from './clock.ts';
 import { VfioError } from './errno.ts';
 import { ioctlName } from './uapi/ioctl.ts';
 import type { StructBase } from './uapi/struct.ts';
@@ -32,24 +32,27 @@ const encoder = new TextEncoder();
 
 /** A process: its descriptors, its memory, its limits. Every call is synchronous, as system calls are. */
 export class VfioProcess {
-  readonly #vfio: Vfio;
-  readonly #core: Core;
+  protected readonly system: Vfio;
   /** The kernel's side of this process. */
   readonly task: Task;
 
   constructor(vfio: Vfio, options: TaskOptions = {}) {
-    this.#vfio = vfio;
-    this.#core = vfio.core;
+    this.system = vfio;
     this.task = vfio.task(options);
+  }
+
+  /** Where time comes from. */
+  get clock(): Clock {
+    return this.system.clock;
   }
 
   /** Opens a node. @returns the descriptor. @throws VfioError ENOENT no such node; otherwise the file's (spec vfio-core sections 3, 4, 10). */
   open(path: string): number {
-    return this.#check(this.openRaw(path), () => `open(${path})`);
+    return this.check(this.openRaw(path), () => `open(${path})`);
   }
   openRaw(path: string): number {
     return this.enter(() => {
-      const file = this.#vfio.open(this.task, path);
+      const file = this.system.open(this.task, path);
       if (typeof file === 'number') return file;
       const fd = this.task.install(file);
       if (fd < 0) file.get().put();
@@ -59,7 +62,7 @@ export class VfioProcess {
 
   /** Closes a descriptor. @throws VfioError EBADF it is not open. */
   close(fd: number): void {
-    this.#check(this.closeRaw(fd), () => `close(${fd})`);
+    this.check(this.closeRaw(fd), () => `close(${fd})`);
   }
   closeRaw(fd: number): number {
     return this.enter(() => this.task.close(fd));
@@ -67,14 +70,14 @@ export class VfioProcess {
 
   /** An ioctl. @returns its value, 0 or positive. @throws VfioError with the kernel's errno and the reason in words. */
   ioctl(fd: number, request: number, arg?: IoctlArg): number {
-    return this.#check(this.ioctlRaw(fd, request, arg), () => `ioctl(${ioctlName(request, this.task.file(fd)?.kind)})`);
+    return this.check(this.ioctlRaw(fd, request, arg), () => `ioctl(${ioctlName(request, this.task.file(fd)?.kind)})`);
   }
   /** The same with the kernel's number: a value, or -errno. */
   ioctlRaw(fd: number, request: number, arg?: IoctlArg): number {
     return this.enter(() => {
       const file = this.task.file(fd);
       if (file === undefined) return this.task.fail(EBADF, `descriptor ${fd} is not open`);
-      return file.ioctl(this.task, request, this.#arg(arg));
+      return file.ioctl(this.task, request, this.argument(arg));
     });
   }
 
@@ -85,45 +88,49 @@ export class VfioProcess {
    */
   async ioctlAsync(fd: number, request: number, arg?: IoctlArg): Promise<number> {
     const kind = this.task.file(fd)?.kind;
-    return this.#check(await this.ioctlAsyncRaw(fd, request, arg), () => `ioctl(${ioctlName(request, kind)})`);
+    return this.check(await this.ioctlAsyncRaw(fd, request, arg), () => `ioctl(${ioctlName(request, kind)})`);
   }
   /** The same with the kernel's number: a value, or -errno. */
   ioctlAsyncRaw(fd: number, request: number, arg?: IoctlArg): Promise<number> {
     return this.enter(async () => {
       const file = this.task.file(fd);
       if (file === undefined) return this.task.fail(EBADF, `descriptor ${fd} is not open`);
-      return file.ioctlAsync(this.task, request, this.#arg(arg));
-    }).catch((error) => this.#core.fault(error));
+      return file.ioctlAsync(this.task, request, this.argument(arg));
+    }).catch((error) => this.system.core.fault(error));
   }
 
   /** Reads into `buffer`: at `offset` (pread) or, without, from a stream. @returns bytes read. */
   read(fd: number, buffer: Uint8Array, offset?: bigint | number): number {
-    return this.#check(this.readRaw(fd, buffer, offset), () => `read(${fd})`);
+    return this.check(this.readRaw(fd, buffer, offset), () => `read(${fd})`);
   }
   readRaw(fd: number, buffer: Uint8Array | UserBuffer, offset?: bigint | number): number {
     return this.enter(() => {
+      const position = offset === undefined ? null : BigInt.asIntN(64, BigInt(offset));
+      if (position !== null && position < 0n) return this.task.fail(EINVAL, 'the offset is negative');
       const file = this.task.file(fd);
       if (file === undefined) return this.task.fail(EBADF, `descriptor ${fd} is not open`);
-      return file.read(this.task, asBuffer(buffer), offset === undefined ? null : BigInt(offset));
+      return file.read(this.task, asBuffer(buffer), position);
     });
   }
 
   /** Writes `data`: at `offset` (pwrite) or, without, to a stream. @returns bytes written. */
   write(fd: number, data: Uint8Array, offset?: bigint | number): number {
-    return this.#check(this.writeRaw(fd, data, offset), () => `write(${fd})`);
+    return this.check(this.writeRaw(fd, data, offset), () => `write(${fd})`);
   }
   writeRaw(fd: number, data: Uint8Array | UserBuffer, offset?: bigint | number): number {
     return this.enter(() => {
+      const position = offset === undefined ? null : BigInt.asIntN(64, BigInt(offset));
+      if (position !== null && position < 0n) return this.task.fail(EINVAL, 'the offset is negative');
       const file = this.task.file(fd);
       if (file === undefined) return this.task.fail(EBADF, `descriptor ${fd} is not open`);
-      return file.write(this.task, asBuffer(data), offset === undefined ? null : BigInt(offset));
+      return file.write(this.task, asBuffer(data), position);
     });
   }
 
   /** Maps memory or a device region. @returns its virtual address. @throws VfioError ENOMEM, EINVAL, ENODEV. */
   mmap(length: bigint | number, options: MmapOptions = {}): bigint {
     const address = this.mmapRaw(length, options);
-    if (address < 0n) this.#check(Number(address), () => `mmap(${length})`);
+    if (address < 0n) this.check(Number(address), () => `mmap(${length})`);
     return address;
   }
   mmapRaw(length: bigint | number, options: MmapOptions = {}): bigint {
@@ -150,7 +157,7 @@ export class VfioProcess {
 
   /** Unmaps what mmap gave. @throws VfioError EINVAL. */
   munmap(address: bigint, length: bigint | number): void {
-    this.#check(this.munmapRaw(address, length), () => `munmap(0x${address.toString(16)})`);
+    this.check(this.munmapRaw(address, length), () => `munmap(0x${address.toString(16)})`);
   }
   munmapRaw(address: bigint, length: bigint | number): number {
     return this.enter(() => this.task.mm.unmap(address, BigInt(length)));
@@ -165,7 +172,7 @@ export class VfioProcess {
 
   /** Makes an eventfd. @returns its descriptor; `eventfdOf` gives the object. */
   eventfd(initval: bigint | number = 0, options: { semaphore?: boolean } = {}): number {
-    return this.#check(this.eventfdRaw(initval, options), () => 'eventfd()');
+    return this.check(this.eventfdRaw(initval, options), () => 'eventfd()');
   }
   eventfdRaw(initval: bigint | number = 0, options: { semaphore?: boolean } = {}): number {
     return this.enter(() => {
@@ -188,21 +195,21 @@ export class VfioProcess {
     return text;
   }
   sysfsReadRaw(path: string): string | number {
-    return this.enter(() => this.#vfio.sysfs.read(this.task, path));
+    return this.enter(() => this.system.sysfs.read(this.task, path));
   }
 
   /** Writes a sysfs attribute. @returns bytes taken. @throws VfioError ENOENT, EISDIR, EACCES (read-only), or the attribute's own. */
   sysfsWrite(path: string, text: string): number {
-    return this.#check(this.sysfsWriteRaw(path, text), () => `write ${path}`);
+    return this.check(this.sysfsWriteRaw(path, text), () => `write ${path}`);
   }
   sysfsWriteRaw(path: string, text: string): number {
-    return this.enter(() => this.#vfio.sysfs.write(this.task, path, text));
+    return this.enter(() => this.system.sysfs.write(this.task, path, text));
   }
 
   /** Reads an eventfd without waiting. @returns its counter, which is 0 (or 1 less) from now on. @throws VfioError EAGAIN it is 0; EBADF, EINVAL. */
   take(fd: number): bigint {
     const count = this.takeRaw(fd);
-    if (count < 0n) this.#check(Number(count), () => `take(${fd})`);
+    if (count < 0n) this.check(Number(count), () => `take(${fd})`);
     return count;
   }
   takeRaw(fd: number): bigint {
@@ -217,7 +224,7 @@ export class VfioProcess {
   /** Reads the process's own memory; a mapped device region is one access. @throws VfioError EFAULT not mapped, not readable, a bus error. */
   peek(address: bigint, length: number): Uint8Array {
     const bytes = new Uint8Array(length);
-    this.#check(this.peekRaw(address, bytes), () => `peek(0x${address.toString(16)})`);
+    this.check(this.peekRaw(address, bytes), () => `peek(0x${address.toString(16)})`);
     return bytes;
   }
   peekRaw(address: bigint, into: Uint8Array): number {
@@ -228,7 +235,7 @@ export class VfioProcess {
 
   /** Writes the process's own memory, or a mapped device region as one access. @throws VfioError EFAULT. */
   poke(address: bigint, data: Uint8Array): void {
-    this.#check(this.pokeRaw(address, data), () => `poke(0x${address.toString(16)})`);
+    this.check(this.pokeRaw(address, data), () => `poke(0x${address.toString(16)})`);
   }
   pokeRaw(address: bigint, data: Uint8Array): number {
     return this.enter(() =>
@@ -247,7 +254,7 @@ export class VfioProcess {
     this.enter(() => this.task.exit());
   }
 
-  #arg(arg: IoctlArg): UserArg {
+  protected argument(arg: IoctlArg): UserArg {
     if (arg === undefined) return new ValueArg(0n);
     if (typeof arg === 'bigint') return this.task.pointer(BigInt.asUintN(64, arg));
     if (typeof arg === 'number') return this.task.pointer(BigInt.asUintN(64, BigInt(arg)));
@@ -256,19 +263,19 @@ export class VfioProcess {
     return 'copyIn' in arg ? arg : new DirectBuffer(arg.bytes);
   }
 
-  #check(result: number, call: () => string): number {
+  protected check(result: number, call: () => string): number {
     if (result < 0) throw new VfioError(call(), result, this.task.why);
     return result;
   }
 
   /** Every call goes through here: a trap inside the core marks it dead. @throws CoreFault */
   protected enter<T>(call: () => T): T {
-    this.#core.assertAlive();
+    this.system.core.assertAlive();
     this.task.why = '';
     try {
       return call();
     } catch (error) {
-      this.#core.fault(error);
+      this.system.core.fault(error);
     }
   }
 }

@@ -1,8 +1,9 @@
 // `vfio-wasm run`: executes a script, prints one result per operation.
-import { writeSync } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import type { Command } from 'commander';
 import { createVfio } from '../node.ts';
 import { runScript } from '../script/run.ts';
+import { trace } from '../script/trace.ts';
 import { ScriptError } from '../script/values.ts';
 import { readText, UsageError } from './input.ts';
 
@@ -20,19 +21,23 @@ export function addRunCommand(program: Command): void {
     .command('run')
     .description('execute a script of VFIO calls and check its expectations')
     .argument('<file>', 'script in JSON Lines; - for standard input')
+    .option('--trace <out>', 'write the calls and their results as a script that replays them')
     .addHelpText('after', HELP)
-    .action(async (file: string) => {
-      const held = await runFile(file);
+    .action(async (file: string, options: { trace?: string }) => {
+      const held = await runFile(file, options.trace);
       if (!held) process.exitCode = 1;
     });
 }
 
 /** @returns whether every expectation held. @throws UsageError the script is malformed. */
-async function runFile(file: string): Promise<boolean> {
-  const output = new Lines();
+async function runFile(file: string, out: string | undefined): Promise<boolean> {
+  const text = readText(file);
+  const output = new Lines(1);
+  const recording = out === undefined ? null : new Lines(openForWriting(out));
   try {
-    const { mismatches } = await runScript(readText(file), {
+    const { mismatches } = await runScript(text, {
       create: createVfio,
+      ...(recording === null ? {} : { prepare: (vfio) => trace(vfio, (line) => recording.write(line)) }),
       onResult: (result) => output.write(JSON.stringify(result)),
       onMismatch({ line, op, reasons }) {
         for (const reason of reasons) process.stderr.write(`${file}:${line}: ${op}: ${reason}\n`);
@@ -44,12 +49,25 @@ async function runFile(file: string): Promise<boolean> {
     throw error;
   } finally {
     output.flush();
+    recording?.close();
   }
 }
 
-/** Standard output in large pieces; a script gives many short lines. */
+function openForWriting(path: string): number {
+  try {
+    return openSync(path, 'w');
+  } catch (error) {
+    throw new UsageError(`${path}: ${(error as Error).message}`);
+  }
+}
+
+/** Lines to a descriptor in large pieces; a script gives many short ones. */
 class Lines {
+  readonly #fd: number;
   #pending = '';
+  constructor(fd: number) {
+    this.#fd = fd;
+  }
   write(line: string): void {
     this.#pending += `${line}\n`;
     if (this.#pending.length > 1 << 16) this.flush();
@@ -57,16 +75,22 @@ class Lines {
   flush(): void {
     let rest = Buffer.from(this.#pending, 'utf8');
     this.#pending = '';
-    while (rest.length > 0) rest = rest.subarray(writeAll(rest));
+    while (rest.length > 0) rest = rest.subarray(writeSome(this.#fd, rest));
+  }
+  close(): void {
+    this.flush();
+    closeSync(this.#fd);
   }
 }
 
-/** A pipe whose reader is slow answers EAGAIN: try again, it is the reader's turn. */
-function writeAll(data: Buffer): number {
+/** A pipe whose reader is slow answers EAGAIN: try again, it is the reader's turn. One whose reader has gone takes everything. */
+function writeSome(fd: number, data: Buffer): number {
   try {
-    return writeSync(1, data);
+    return writeSync(fd, data);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EAGAIN') return 0;
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EAGAIN') return 0;
+    if (code === 'EPIPE') return data.length;
     throw error;
   }
 }

@@ -9,9 +9,12 @@ export class ScriptBuffer implements UserBuffer {
   readonly length: number;
   /** The bytes of the script; a call changes them in place. */
   readonly bytes: Uint8Array;
+  /** What the bytes are: the name of a structure, `string`, or plain bytes. */
+  readonly type: string | undefined;
 
-  constructor(bytes: Uint8Array) {
+  constructor(bytes: Uint8Array, type?: string) {
     this.bytes = bytes;
+    this.type = type;
     this.length = bytes.length;
   }
 

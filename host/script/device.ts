@@ -1,6 +1,6 @@
 // The fields of a `device` operation as an action reads them.
 import type { ActionFields } from '../devices/model.ts';
-import { bytesOf, integer, type JsonObject, type Saved, ScriptError } from './values.ts';
+import { bytesOf, hexInteger, integer, type JsonObject, referenceName, type Saved, ScriptError } from './values.ts';
 
 export class ActionReader implements ActionFields {
   readonly fields: JsonObject;
@@ -9,6 +9,16 @@ export class ActionReader implements ActionFields {
   constructor(fields: JsonObject, saved: ReadonlyMap<string, Saved> = new Map()) {
     this.fields = fields;
     this.#saved = saved;
+  }
+
+  /** The fields with their references resolved. */
+  plain(): JsonObject {
+    return Object.fromEntries(
+      Object.entries(this.fields).map(([name, value]) => [
+        name,
+        referenceName(value) === null ? value : hexInteger(this.integer(name)),
+      ]),
+    );
   }
 
   has(name: string): boolean {

@@ -209,7 +209,7 @@ function ioctl(context: ScriptContext, op: JsonObject): Result {
   const request = requestNumber(op['request']);
   if ('struct' in op) {
     const typed = encodeStruct(op['struct'] as JsonObject, saved);
-    const ret = vfio.ioctlRaw(fd, request, new ScriptBuffer(typed.bytes));
+    const ret = vfio.ioctlRaw(fd, request, new ScriptBuffer(typed.bytes, typed.type));
     return { ...outcome(ret), arg: hexOf(typed.bytes), struct: typed.decode() };
   }
   if ('arg' in op) {
@@ -217,7 +217,8 @@ function ioctl(context: ScriptContext, op: JsonObject): Result {
     const ret = vfio.ioctlRaw(fd, request, new ScriptBuffer(bytes));
     return { ...outcome(ret), arg: hexOf(bytes) };
   }
-  if ('string' in op) return outcome(vfio.ioctlRaw(fd, request, new ScriptBuffer(encoder.encode(`${op['string']}\0`))));
+  if ('string' in op)
+    return outcome(vfio.ioctlRaw(fd, request, new ScriptBuffer(encoder.encode(`${op['string']}\0`), 'string')));
   return outcome(vfio.ioctlRaw(fd, request, 'value' in op ? value(context, op, 'value') : undefined));
 }
 

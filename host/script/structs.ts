@@ -57,13 +57,13 @@ const FEATURE_DATA: ReadonlyMap<number, StructType> = new Map<number, StructType
 ]);
 
 /** What may lie behind the fixed part of a structure: one more structure, a list of integers, or a list of structures. */
-type Tail =
+export type Tail =
   | { readonly kind: 'struct'; readonly type: StructType }
   | { readonly kind: 'ints'; readonly field: Field & { kind: 'int' } }
   | { readonly kind: 'structs'; readonly type: StructType };
 
 /** The trailing field of this structure type, given its flags; undefined: nothing may follow under a name. */
-function tailOf(typeName: string, flags: number): { name: string; tail: Tail | null } | undefined {
+export function tailOf(typeName: string, flags: number): { name: string; tail: Tail | null } | undefined {
   switch (typeName) {
     case 'vfio_irq_set':
       return { name: 'data', tail: { kind: 'ints', field: (flags & VFIO_IRQ_SET_DATA_EVENTFD) !== 0 ? s32 : u8 } };
@@ -90,9 +90,19 @@ function tailOf(typeName: string, flags: number): { name: string; tail: Tail | n
 
 /** A structure of a script as bytes, and how to read them back. */
 export interface TypedBuffer {
+  /** Name of the structure. */
+  readonly type: string;
   readonly bytes: Uint8Array;
   /** The fields as the bytes now have them; trailing data too, when the script gave some. */
   decode(): { [name: string]: Decoded };
+}
+
+/** The structure that a buffer of at least `length` bytes with this first word holds; undefined: unknown name, or too short. */
+export function structFor(name: string, length: number, argsz: number): StructType | undefined {
+  const known = TYPES.get(name);
+  const grown = GROWN[name];
+  const type = grown !== undefined && known !== undefined && argsz !== known.size ? grown : known;
+  return type !== undefined && type.size <= length ? type : undefined;
 }
 
 /** Type names that `struct` may have. */
@@ -128,6 +138,7 @@ export function encodeStruct(spec: JsonObject, saved: ReadonlyMap<string, Saved>
   encodeFields(bytes, 0, type, fields, saved, name);
   bytes.set(tail, type.size);
   return {
+    type: name,
     bytes,
     decode() {
       const decoded = decodeFields(bytes, 0, type);
@@ -157,7 +168,7 @@ function encodeTail(value: Json, tail: Tail | null, saved: ReadonlyMap<string, S
   return bytes;
 }
 
-function decodeTail(bytes: Uint8Array, tail: Tail | null): Decoded {
+export function decodeTail(bytes: Uint8Array, tail: Tail | null): Decoded {
   if (tail === null || bytes.length === 0) return hexOf(bytes);
   const size = tail.kind === 'ints' ? tail.field.size : tail.type.size;
   if (tail.kind === 'struct') return bytes.length < size ? hexOf(bytes) : decodeFields(bytes, 0, tail.type);
@@ -191,7 +202,7 @@ function encodeFields(
   }
 }
 
-function decodeFields(bytes: Uint8Array, base: number, type: StructType): { [name: string]: Decoded } {
+export function decodeFields(bytes: Uint8Array, base: number, type: StructType): { [name: string]: Decoded } {
   const decoded: { [name: string]: Decoded } = {};
   for (const [name, field] of Object.entries(type.fields as Fields)) {
     const offset = base + (type.offsets[name] as number);

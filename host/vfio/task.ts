@@ -76,6 +76,16 @@ export class Task {
     return 0;
   }
 
+  /** The open descriptors, in the order of their opening. */
+  get fds(): number[] {
+    return [...this.#files.keys()];
+  }
+
+  /** RLIMIT_MEMLOCK in bytes, and whether it applies. */
+  get limits(): { memlock: number; lockCap: boolean } {
+    return { memlock: this.memlockPages * PAGE_SIZE_4K, lockCap: this.lockCap };
+  }
+
   /** Number of open descriptors. */
   get openFiles(): number {
     return this.#files.size;

@@ -3,10 +3,11 @@
 import type { ModelFactory } from './devices/model.ts';
 import { bare, bareMediated } from './drivers/bare.ts';
 import { scriptedSubchannel } from './drivers/ccw/model.ts';
+import { eduModel, pciMsixModel } from './drivers/pci/models.ts';
 
 export const MODELS: Readonly<Record<string, ModelFactory>> = {
-  edu: bare,
-  'pci-msix': bare,
+  edu: eduModel,
+  'pci-msix': pciMsixModel,
   ism: bare,
   'zpci-net': bare,
   'dasd-3390': bareMediated,

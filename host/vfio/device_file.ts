@@ -24,6 +24,8 @@ export abstract class DeviceFile extends VfioFile {
   readonly device: VfioDevice;
   /** False until a group opened it or BIND_IOMMUFD succeeded; every access before answers EINVAL. */
   protected accessGranted = false;
+  /** Where a read or write without an offset goes; it moves by what was transferred. */
+  #position = 0n;
 
   constructor(device: VfioDevice) {
     super();
@@ -58,19 +60,11 @@ export abstract class DeviceFile extends VfioFile {
   }
 
   override read(task: Task, buffer: UserBuffer, offset: bigint | null): number {
-    if (!this.accessGranted) return this.#refuse(task);
-    const { ops, gate } = this.device;
-    const held = gate?.region(task, buffer, offset ?? 0n, false);
-    if (held !== undefined) return held;
-    return ops.read?.(this.device, task, buffer, offset ?? 0n) ?? task.fail(EINVAL, `${ops.name} cannot be read`);
+    return this.#transfer(task, buffer, offset, false);
   }
 
   override write(task: Task, buffer: UserBuffer, offset: bigint | null): number {
-    if (!this.accessGranted) return this.#refuse(task);
-    const { ops, gate } = this.device;
-    const held = gate?.region(task, buffer, offset ?? 0n, true);
-    if (held !== undefined) return held;
-    return ops.write?.(this.device, task, buffer, offset ?? 0n) ?? task.fail(EINVAL, `${ops.name} cannot be written`);
+    return this.#transfer(task, buffer, offset, true);
   }
 
   override mmap(task: Task, request: MmapRequest): Mapping | number {
@@ -78,6 +72,19 @@ export abstract class DeviceFile extends VfioFile {
     const { ops, gate } = this.device;
     const mapping = ops.mmap?.(this.device, task, request) ?? task.fail(EINVAL, `${ops.name} cannot be mapped`);
     return typeof mapping === 'number' ? mapping : (gate?.mapping(mapping, request.offset) ?? mapping);
+  }
+
+  #transfer(task: Task, buffer: UserBuffer, offset: bigint | null, write: boolean): number {
+    if (!this.accessGranted) return this.#refuse(task);
+    const { ops, gate } = this.device;
+    const at = offset ?? this.#position;
+    const call = write ? ops.write : ops.read;
+    const result =
+      gate?.region(task, buffer, at, write) ??
+      call?.(this.device, task, buffer, at) ??
+      task.fail(EINVAL, `${ops.name} cannot be ${write ? 'written' : 'read'}`);
+    if (offset === null && result > 0) this.#position += BigInt(result);
+    return result;
   }
 
   #refuse(task: Task): number {

@@ -3,7 +3,7 @@
 import { EBADF, EFAULT, EINVAL, EMFILE, PAGE_SIZE_4K } from '../../assembly/abi.ts';
 import type { Core } from '../core.ts';
 import type { PageAllocator } from '../memory.ts';
-import type { VfioFile } from './file.ts';
+import { VfioFile } from './file.ts';
 import { AddressSpace } from './mm.ts';
 import type { UserArg, UserBuffer } from './user.ts';
 
@@ -19,12 +19,18 @@ export interface TaskOptions {
 const FIRST_FD = 3;
 const MAX_FDS = 1024;
 
+/** What a process has as descriptors 0 to 2: nothing of ours. */
+class StandardStream extends VfioFile {
+  readonly kind = 'other';
+}
+
 export class Task {
   readonly mm: AddressSpace;
   lockCap: boolean;
   readonly rawIo: boolean;
   /** Why the last failing call failed, in words. */
   why = '';
+  readonly #standard = new StandardStream();
   #files = new Map<number, VfioFile>();
 
   constructor(core: Core, pages: PageAllocator, options: TaskOptions = {}) {
@@ -49,9 +55,9 @@ export class Task {
     return -errno;
   }
 
-  /** The open file behind a descriptor. */
+  /** The open file behind a descriptor. The three standard ones are open and of no kind that a call here wants. */
   file(fd: number): VfioFile | undefined {
-    return this.#files.get(fd);
+    return this.#files.get(fd) ?? (fd >= 0 && fd < FIRST_FD ? this.#standard : undefined);
   }
 
   /** Is a descriptor free? */

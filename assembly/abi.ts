@@ -143,6 +143,7 @@ export const CP_WORD1 = 72;
 export const CP_CHAIN_BRK = 76;
 export const CP_CHAIN_END = 80;
 export const CP_CHAIN_BLOCKS = 84;
+export const CP_NEWLY = 88;
 export const CP_CHAINS = 96;
 export const CCWCHAIN_IOVA = 0;
 export const CCWCHAIN_LEN = 4;

@@ -43,3 +43,16 @@ export { crc32c, crc32c_copy, crc32c_create, crc32c_destroy } from './crc32c';
 
 // mem: pages that need not travel
 export { is_zero } from './mem';
+
+// cp: channel programs
+export {
+  cp_create,
+  cp_destroy,
+  cp_free,
+  cp_get_orb,
+  cp_init,
+  cp_iova_pinned,
+  cp_page_pinned,
+  cp_prefetch,
+  cp_update_scsw,
+} from './ccw/cp';

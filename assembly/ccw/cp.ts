@@ -18,6 +18,7 @@
 //       76    4 chain_brk     where the next chain goes
 //       80    4 chain_end     end of the current chain area
 //       84    4 chain_blocks  list of further chain areas; the first word of each is the next
+//       88    4 newly         pages that this translation pinned first
 //       96  256 chains        {u32 iova, u32 len, u32 host, u32 translated} each: guest address, CCWs, linear address of our copy,
 //                             CCWs translated so far
 //      352      first chain area, then the first block
@@ -40,6 +41,7 @@ import {
   CP_GUEST_CPA,
   CP_IDAW_SIZE,
   CP_IOMMU,
+  CP_NEWLY,
   CP_ORB,
   CP_STATE,
   CP_STATE_COPIED,
@@ -57,12 +59,12 @@ import {
   ORB_LPM,
 } from '../abi';
 import { arena_alloc, arena_free } from '../arena';
-import { page_readable } from '../iommu/direct';
+import { iommu_window, pin_mode, pins_made } from '../iommu/direct';
 import { iommu_read } from '../iommu/rw';
 import { put_be32 } from '../mem';
 import { ccw_cda, ccw_from_format0, ccw_is_chain, ccw_is_tic, ccw_with_cda, in_chain } from './ccw';
 import { ccw_translate } from './idal';
-import { block_init, blocks_find_linear, blocks_pin_iova, blocks_release } from './page_array';
+import { block_init, blocks_pin_frame, blocks_pin_iova, blocks_release } from './page_array';
 
 /** Bytes that a chain is read in, however long it is: 256 CCWs. */
 const READ_SIZE: usize = CCWCHAIN_LEN_MAX << 3;
@@ -160,8 +162,7 @@ function chain_build(cp: usize, iommu: usize, address: u32): i32 {
   const host = chain_room(cp);
   if (host == 0) return -ENOMEM;
 
-  let from: usize = 0;
-  if ((address & 4095) <= 4096 - <u32>READ_SIZE) from = page_readable(iommu, address);
+  let from = iommu_window(iommu, address, <u32>READ_SIZE);
   if (from == 0) {
     const result = iommu_read(iommu, address, host, <u32>READ_SIZE);
     if (result < 0) return result;
@@ -220,24 +221,27 @@ function chain_find(cp: usize, address: u32): usize {
  */
 export function cp_prefetch(cp: usize): i32 {
   if (load<u32>(cp, CP_STATE) != CP_STATE_COPIED) return -EINVAL;
+  const iommu = <usize>load<u32>(cp, CP_IOMMU);
+  const mode = pin_mode(iommu);
   const end = chain_at(cp, load<u32>(cp, CP_CHAIN_COUNT));
-  for (let chain = chain_at(cp, 0); chain < end; chain += CCWCHAIN_SIZE) {
+  let pins: u32 = 0;
+  let result: i32 = 0;
+  store<u32>(cp, 0, CP_NEWLY);
+  for (let chain = chain_at(cp, 0); chain < end && result >= 0; chain += CCWCHAIN_SIZE) {
     const head = <usize>load<u32>(chain, CCWCHAIN_HOST);
-    const len = load<u32>(chain, CCWCHAIN_LEN);
-    const tail = head + (<usize>len << 3);
-    for (let at = head; at < tail; at += 8) {
+    const tail = head + (<usize>load<u32>(chain, CCWCHAIN_LEN) << 3);
+    let at = head;
+    for (; at < tail; at += 8) {
       const w = load<u64>(at);
-      const result = ccw_is_tic(w) ? tic_translate(cp, at, w) : ccw_translate(cp, at, w);
-      if (result < 0) {
-        store<u32>(chain, <u32>((at - head) >> 3), CCWCHAIN_TRANSLATED);
-        store<u32>(cp, CP_STATE_FAILED, CP_STATE);
-        return result;
-      }
+      result = ccw_is_tic(w) ? tic_translate(cp, at, w) : ccw_translate(cp, at, w, mode);
+      if (result < 0) break;
+      pins += result;
     }
-    store<u32>(chain, len, CCWCHAIN_TRANSLATED);
+    store<u32>(chain, <u32>((at - head) >> 3), CCWCHAIN_TRANSLATED);
   }
-  store<u32>(cp, CP_STATE_TRANSLATED, CP_STATE);
-  return 0;
+  pins_made(iommu, pins, load<u32>(cp, CP_NEWLY));
+  store<u32>(cp, result < 0 ? CP_STATE_FAILED : CP_STATE_TRANSLATED, CP_STATE);
+  return min<i32>(result, 0);
 }
 
 /** Points a TIC at our copy of its target, byte offset kept. A wrapping chain holds no address, not even its own. */
@@ -296,7 +300,7 @@ export function cp_iova_pinned(cp: usize, iova: u64, length: u64): i32 {
 
 /** Is the linear page (linear address >> 12) pinned by this program? What a channel must ask before it touches data. @returns 1 or 0. */
 export function cp_page_pinned(cp: usize, page: u32): i32 {
-  return <i32>(blocks_find_linear(cp, page) != 0);
+  return <i32>blocks_pin_frame(cp, page << 12);
 }
 
 /** Release: unpins everything, drops the chains. Without a program nothing happens. */

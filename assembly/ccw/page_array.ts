@@ -9,7 +9,7 @@
 //       12    4 end    behind the oldest pin: a pin record without a page, so that the newest pin can always be looked at
 // Pin: neighbouring pins of one page are one record.
 //        0    8 page   iova >> 12
-//        8    4 entry  the iommu's page entry, which stays where it is as long as the page is pinned
+//        8    4 frame  linear address of the page
 //       12    4 count  pins
 import {
   BLOCK_BRK,
@@ -19,12 +19,12 @@ import {
   CP_ARENA,
   CP_BLOCKS,
   PIN_COUNT,
-  PIN_ENTRY,
+  PIN_FRAME,
   PIN_PAGE,
   PIN_SIZE,
 } from '../abi';
 import { arena_alloc, arena_free } from '../arena';
-import { page_linear, unpin_page } from '../iommu/direct';
+import { pins_released, unpin_fast, unpin_many } from '../iommu/direct';
 
 const BLOCK_HEADER: usize = 16;
 /** Bytes of a block beyond the first; holds the IDAL and the pins of the largest CCW (33 words) many times. */
@@ -63,12 +63,10 @@ function block_add(cp: usize): usize {
  * needs. @param pins the newest record, which the block need not know yet.
  */
 export function block_undo(iommu: usize, pins: usize, to: usize, count: u32): void {
-  for (; pins < to; pins += PIN_SIZE) {
-    unpin_page(iommu, load<u32>(pins, PIN_ENTRY), load<u64>(pins, PIN_PAGE), load<u32>(pins, PIN_COUNT));
-  }
+  for (; pins < to; pins += PIN_SIZE) unpin_many(iommu, load<u64>(pins, PIN_PAGE), load<u32>(pins, PIN_COUNT));
   const more = load<u32>(to, PIN_COUNT) - count;
   if (more != 0) {
-    unpin_page(iommu, load<u32>(to, PIN_ENTRY), load<u64>(to, PIN_PAGE), more);
+    unpin_many(iommu, load<u64>(to, PIN_PAGE), more);
     store<u32>(to, count, PIN_COUNT);
   }
 }
@@ -76,21 +74,27 @@ export function block_undo(iommu: usize, pins: usize, to: usize, count: u32): vo
 /** Unpins every page of the program and gives all blocks but the first one back, which becomes empty. */
 export function blocks_release(cp: usize, iommu: usize): void {
   let block = <usize>load<u32>(cp, CP_BLOCKS);
+  let pins: u32 = 0;
+  let gone: u32 = 0;
   for (;;) {
     const end = <usize>load<u32>(block, BLOCK_END);
     for (let pin = <usize>load<u32>(block, BLOCK_PINS); pin < end; pin += PIN_SIZE) {
-      unpin_page(iommu, load<u32>(pin, PIN_ENTRY), load<u64>(pin, PIN_PAGE), load<u32>(pin, PIN_COUNT));
+      const count = load<u32>(pin, PIN_COUNT);
+      const left = unpin_fast(iommu, load<u64>(pin, PIN_PAGE), count);
+      if (left >= 0) {
+        pins += count;
+        gone += u32(left == 0);
+      } else unpin_many(iommu, load<u64>(pin, PIN_PAGE), count);
     }
     const next = <usize>load<u32>(block, BLOCK_NEXT);
-    if (next == 0) {
-      store<u32>(block, <u32>(block + BLOCK_HEADER), BLOCK_BRK);
-      store<u32>(block, <u32>end, BLOCK_PINS);
-      store<u32>(cp, <u32>block, CP_BLOCKS);
-      return;
-    }
+    if (next == 0) break;
     arena_free(load<u32>(cp, CP_ARENA), block, BLOCK_SIZE);
     block = next;
   }
+  pins_released(iommu, pins, gone);
+  store<u32>(block, <u32>(block + BLOCK_HEADER), BLOCK_BRK);
+  store<u32>(block, load<u32>(block, BLOCK_END), BLOCK_PINS);
+  store<u32>(cp, <u32>block, CP_BLOCKS);
 }
 
 /** Is a page in [first, last] (page numbers, inclusive) pinned by the program? */
@@ -105,13 +109,13 @@ export function blocks_pin_iova(cp: usize, first: u64, last: u64): bool {
   return false;
 }
 
-/** @returns the pin record that holds this linear page (address >> 12), or 0. */
-export function blocks_find_linear(cp: usize, page: u32): usize {
+/** Is the page at this linear address (page aligned) pinned by the program? */
+export function blocks_pin_frame(cp: usize, frame: u32): bool {
   for (let block = <usize>load<u32>(cp, CP_BLOCKS); block != 0; block = <usize>load<u32>(block, BLOCK_NEXT)) {
     const end = <usize>load<u32>(block, BLOCK_END);
     for (let pin = <usize>load<u32>(block, BLOCK_PINS); pin < end; pin += PIN_SIZE) {
-      if (page_linear(load<u32>(pin, PIN_ENTRY)) == page) return pin;
+      if (load<u32>(pin, PIN_FRAME) == frame) return true;
     }
   }
-  return 0;
+  return false;
 }

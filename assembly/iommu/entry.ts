@@ -95,14 +95,17 @@ export function entries_fill(iommu: usize, page: u64, n: u32): i32 {
   for (let i: u32 = 0; i < <u32>count; ++i) {
     const e = leaf + (<usize>(place + i) << 4);
     const at = linear + (<usize>i << 12);
-    if (faulty && injected(iommu, page + i) != 0) continue;
+    // A page with injected errors never translates; the one that is about to be pinned gets its frame all the same.
+    const fault = faulty && injected(iommu, page + i) != 0;
+    if (fault && i != 0) continue;
+    const bits = fault ? flags & ~PTE_VALID : flags;
     if (load<u32>(e, PTE_PINS) != 0) {
       const frame = load<u32>(e, PTE_FRAME);
-      if ((frame & (~4095 | PTE_ORPHAN)) == <u32>at) store<u32>(e, frame | flags, PTE_FRAME);
+      if ((frame & (~4095 | PTE_ORPHAN)) == <u32>at) store<u32>(e, frame | bits, PTE_FRAME);
       continue;
     }
     store<u64>(e, bswap<u64>(<u64>at));
-    store<u32>(e, <u32>at | flags, PTE_FRAME);
+    store<u32>(e, <u32>at | bits, PTE_FRAME);
   }
   pages_see(<usize>load<u32>(iommu, PAGES), linear, <u32>count);
   return 0;

@@ -88,11 +88,10 @@ function copy(iommu: usize, iova: u64, buffer: usize, size: u32, write: bool, re
 function resolve(iommu: usize, iova: u64, write: bool): usize {
   let e = page_lookup(iommu, iova);
   if (e == 0) {
-    if (load<u32>(iommu, INJECT) != 0) {
-      const fault = injected(iommu, iova >> 12);
-      if (fault != 0 && load<u32>(fault, READ_ERRNO) != 0) return -(<usize>load<u32>(fault, READ_ERRNO));
-    }
-    if (entries_fill(iommu, iova >> 12, 1) == 0) e = page_lookup(iommu, iova);
+    const fault = load<u32>(iommu, INJECT) != 0 ? injected(iommu, iova >> 12) : 0;
+    if (fault == 0) {
+      if (entries_fill(iommu, iova >> 12, 1) == 0) e = page_lookup(iommu, iova);
+    } else if (load<u32>(fault, READ_ERRNO) != 0) return -(<usize>load<u32>(fault, READ_ERRNO));
   }
   if (e != 0) return ((<usize>load<u32>(e, PTE_FRAME)) & ~4095) | (<usize>iova & 4095);
   // No entry may be made (a page with injected errors, a range readable only, a full heap): look behind it each time.

@@ -3,6 +3,7 @@
 // failed, 2 wrong input or usage).
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { addCcwTranslateCommand } from './ccw_translate.ts';
 import { UsageError } from './input.ts';
 import { addRunCommand } from './run.ts';
 
@@ -16,7 +17,8 @@ export function buildProgram(): Command {
     .version(version)
     .showHelpAfterError()
     .exitOverride();
-  program.command('ccw').description('channel programs: translate, replay, state-machine scenarios');
+  const ccw = program.command('ccw').description('channel programs: translate, replay, state-machine scenarios');
+  addCcwTranslateCommand(ccw);
   addRunCommand(program);
   return program;
 }

@@ -1,11 +1,11 @@
 // `vfio-wasm run`: executes a script, prints one result per operation.
-import { closeSync, openSync, writeSync } from 'node:fs';
 import type { Command } from 'commander';
 import { createVfio } from '../node.ts';
 import { runScript } from '../script/run.ts';
 import { trace } from '../script/trace.ts';
 import { ScriptError } from '../script/values.ts';
 import { readText, UsageError } from './input.ts';
+import { Lines, openForWriting } from './output.ts';
 
 const HELP = `
 FILE holds one operation per line as JSON, - is standard input:
@@ -50,47 +50,5 @@ async function runFile(file: string, out: string | undefined): Promise<boolean> 
   } finally {
     output.flush();
     recording?.close();
-  }
-}
-
-function openForWriting(path: string): number {
-  try {
-    return openSync(path, 'w');
-  } catch (error) {
-    throw new UsageError(`${path}: ${(error as Error).message}`);
-  }
-}
-
-/** Lines to a descriptor in large pieces; a script gives many short ones. */
-class Lines {
-  readonly #fd: number;
-  #pending = '';
-  constructor(fd: number) {
-    this.#fd = fd;
-  }
-  write(line: string): void {
-    this.#pending += `${line}\n`;
-    if (this.#pending.length > 1 << 16) this.flush();
-  }
-  flush(): void {
-    let rest = Buffer.from(this.#pending, 'utf8');
-    this.#pending = '';
-    while (rest.length > 0) rest = rest.subarray(writeSome(this.#fd, rest));
-  }
-  close(): void {
-    this.flush();
-    closeSync(this.#fd);
-  }
-}
-
-/** A pipe whose reader is slow answers EAGAIN: try again, it is the reader's turn. One whose reader has gone takes everything. */
-function writeSome(fd: number, data: Buffer): number {
-  try {
-    return writeSync(fd, data);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'EAGAIN') return 0;
-    if (code === 'EPIPE') return data.length;
-    throw error;
   }
 }

@@ -1,6 +1,8 @@
 // The vectors that ship with the tests: gzipped files under test/data, the same in Node and in the browser.
 
-const base = new URL('../data/', import.meta.url);
+// Written out, new URL('../data/', import.meta.url) would be taken for an asset and rewritten by the browser runner's bundler.
+const here = import.meta.url;
+const base = new URL('../data/', here);
 
 async function compressed(path: string): Promise<Uint8Array> {
   if (typeof window === 'undefined') {

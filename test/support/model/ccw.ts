@@ -96,13 +96,16 @@ export class ModelProgram {
   }
 
   #read(address: bigint, size: number): number[] {
-    return Array.from({ length: size }, (_, index) => {
-      const at = BigInt.asUintN(64, address + BigInt(index));
+    const bytes: number[] = [];
+    while (bytes.length < size) {
+      const at = BigInt.asUintN(64, address + BigInt(bytes.length));
       const page = this.#guest.get(at / 4096n);
       if (page === undefined) throw new Failure(EINVAL);
       if (page.readErrno !== undefined) throw new Failure(page.readErrno);
-      return page.bytes[Number(at % 4096n)] as number;
-    });
+      const offset = Number(at % 4096n);
+      bytes.push(...page.bytes.subarray(offset, offset + size - bytes.length));
+    }
+    return bytes;
   }
 
   #build(address: number): void {

@@ -2,6 +2,7 @@
 // only place that knows all of them.
 import type { ModelFactory } from './devices/model.ts';
 import { bare, bareMediated } from './drivers/bare.ts';
+import { dasd3390 } from './drivers/ccw/dasd_3390.ts';
 import { scriptedSubchannel } from './drivers/ccw/model.ts';
 import { eduModel, pciMsixModel } from './drivers/pci/models.ts';
 
@@ -10,7 +11,7 @@ export const MODELS: Readonly<Record<string, ModelFactory>> = {
   'pci-msix': pciMsixModel,
   ism: bare,
   'zpci-net': bare,
-  'dasd-3390': bareMediated,
+  'dasd-3390': dasd3390,
   scripted: scriptedSubchannel,
   mtty: bareMediated,
   ap: bareMediated,

@@ -18,8 +18,12 @@ export interface CommandEnd {
 export interface Transfer {
   /** The first command of the program: a device forgets what it knew of a former one. */
   readonly first: boolean;
+  /** The program offers (or takes) more bytes: a device that has no length of its own goes by this. */
+  readonly more: boolean;
   /** Takes up to `size` bytes from storage (write and control commands); fewer when the program offers fewer. */
   fetch(size: number): Uint8Array;
+  /** Takes all that the program offers, at most `size` bytes, without asking for more than it has. */
+  fetchRest(size: number): Uint8Array;
   /** Gives bytes to storage (read and sense commands). @returns how many the program took. */
   store(bytes: Uint8Array): number;
   /** Ends a command whose `execute` answered null. Ignored when the command was halted or cleared meanwhile. */

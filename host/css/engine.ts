@@ -52,6 +52,7 @@ export class EngineSubchannel implements SubchannelHardware {
   readonly #device: ChannelDevice;
   #listener: SubchannelListener | null = null;
   #rules: StorageRules;
+  #ledger: PinLedger | null = null;
   #program: ChannelProgram | null = null;
   #control = 0;
   /** Status nobody has taken yet: there was no listener. */
@@ -84,8 +85,11 @@ export class EngineSubchannel implements SubchannelHardware {
     while (this.#listener !== null && this.#pending.length > 0) this.#listener.interrupt(this.#pending.shift()!);
   }
 
-  /** Restricts programs to the heap and to pages that this ledger knows; null: all of the memory (untranslated programs). */
+  get ledger(): PinLedger | null {
+    return this.#ledger;
+  }
   set ledger(ledger: PinLedger | null) {
+    this.#ledger = ledger;
     this.#rules = ledger === null ? openRules(this.#core) : pinnedRules(this.#core, ledger);
   }
 

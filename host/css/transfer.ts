@@ -56,6 +56,10 @@ export class CommandTransfer implements Transfer {
     this.#area = this.#open(ccw);
   }
 
+  get more(): boolean {
+    return this.check === 0 && (this.remaining > 0 || (this.ccw.flags & CCW_CD) !== 0);
+  }
+
   store(bytes: Uint8Array): number {
     if (this.direction === 'write') throw new Error(`command ${this.command.toString(16)} does not store`);
     return this.#move(bytes.length, (address, size, done) => {
@@ -72,6 +76,18 @@ export class CommandTransfer implements Transfer {
       bytes.set(this.#owner.core.u8.subarray(address, address + length), done);
     });
     return bytes.subarray(0, moved);
+  }
+
+  fetchRest(size: number): Uint8Array {
+    const bytes = new Uint8Array(size);
+    let length = 0;
+    while (this.more && length < size) {
+      const part = this.fetch(Math.min(size - length, Math.max(1, this.remaining)));
+      if (part.length === 0) break;
+      bytes.set(part, length);
+      length += part.length;
+    }
+    return bytes.subarray(0, length);
   }
 
   end(end: CommandEnd): void {

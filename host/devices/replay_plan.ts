@@ -1,0 +1,165 @@
+// What a recording says its device did, command by command: the order of CCWs, how many bytes went through each, the status, the bytes stored.
+// Where a recording is cut (600 CCWs, 200 steps) or has no trace at all, the rest follows from the program and the outcome: commands end
+// normally, a TIC that was passed over means status modifier, and the last CCW is the one before the outcome's address.
+import {
+  CCW_CC,
+  CCW_CD,
+  CCW_SKIP,
+  type Ccw,
+  CHANNEL_PCI,
+  CMD_TIC,
+  decodeCcw,
+  direction,
+  ENDED,
+  INCORRECT_LENGTH,
+  STATUS_MODIFIER,
+} from '../css/cio.ts';
+import { EXECUTED_KEPT, fromHex, GuestImage, type Recording, STEPS_KEPT } from './recording.ts';
+
+export interface PlannedCommand {
+  readonly command: number;
+  /** Guest addresses of its CCWs; several when data were chained. */
+  readonly addresses: readonly number[];
+  /** Bytes that go through the whole chain. */
+  readonly length: number;
+  /** Bytes the device gives (read and sense commands), `length` of them; zeros where the recording is silent. */
+  readonly bytes: Uint8Array;
+  readonly unitStatus: number;
+  /** Without PCI and incorrect length. */
+  readonly channelStatus: number;
+  readonly incorrectLength: boolean;
+  /** false: fetched, but the device never had it (suspended before it, or refused by the channel). */
+  readonly executed: boolean;
+}
+
+interface Visit {
+  readonly at: number;
+  readonly ccw: Ccw;
+}
+
+/** Bound of the walk beyond what was recorded. */
+const WALK_LIMIT = 100_000;
+
+/** The recorded visits, and beyond them the walk to the CCW that the outcome names. */
+function visits(recording: Recording, image: GuestImage): Visit[] {
+  const { executed, fetched = [], outcome } = recording;
+  const found: Visit[] = (executed ?? []).map((address, index) => {
+    const at = Number(address);
+    const real = fetched[index];
+    if (real === undefined || Number(real[0]) !== at) return { at, ccw: image.ccw(at) };
+    return { at, ccw: decodeCcw(new DataView(fromHex(real[1]).buffer), 0, image.format1) };
+  });
+  if (executed !== undefined && executed.length < EXECUTED_KEPT) return found;
+  const last = Number(outcome.ccw_address) - 8;
+  let at = image.start;
+  const final = found.at(-1);
+  if (final !== undefined) at = final.ccw.command === CMD_TIC ? final.ccw.address : final.at + 8;
+  for (let steps = 0; steps < WALK_LIMIT; steps++) {
+    const ccw = image.ccw(at);
+    found.push({ at, ccw });
+    if (at === last) break;
+    if (ccw.command === CMD_TIC) at = ccw.address;
+    else if ((ccw.flags & (CCW_CC | CCW_CD)) === 0) break;
+    // A search is satisfied at once beyond the recording, or the walk would never leave its loop.
+    else if (loops(image, at, ccw)) at += 16;
+    else at += 8;
+  }
+  return found;
+}
+
+/** Is this CCW followed by a TIC back to itself? */
+function loops(image: GuestImage, at: number, ccw: Ccw): boolean {
+  if ((ccw.flags & CCW_CD) !== 0) return false;
+  const next = image.ccw(at + 8);
+  return next.command === CMD_TIC && next.address <= at;
+}
+
+/** Groups the visits into commands: TICs drop out, data chaining joins. The address that follows a group tells of status modifier. */
+function groups(all: readonly Visit[]): Array<{ ccws: Visit[]; next: number | undefined }> {
+  const result: Array<{ ccws: Visit[]; next: number | undefined }> = [];
+  let chaining = false;
+  all.forEach((visit, index) => {
+    if (visit.ccw.command === CMD_TIC) return;
+    const next = all[index + 1]?.at;
+    const group = result.at(-1);
+    if (chaining && group !== undefined) {
+      group.ccws.push(visit);
+      group.next = next;
+    } else result.push({ ccws: [visit], next });
+    chaining = (visit.ccw.flags & CCW_CD) !== 0;
+  });
+  return result;
+}
+
+interface Status {
+  unit: number;
+  channel: number;
+  residual: number;
+}
+
+/** Reads a recording as the list of its commands. */
+export function planCommands(recording: Recording): PlannedCommand[] {
+  const image = new GuestImage(recording);
+  const { steps, outcome } = recording;
+  const final: Status = {
+    unit: Number.parseInt(outcome.unit_status, 16),
+    channel: Number.parseInt(outcome.channel_status, 16),
+    residual: outcome.residual_count,
+  };
+  const remaining = [...(steps ?? [])];
+  const results = [...(recording.result ?? [])];
+  const all = groups(visits(recording, image));
+  return all.map(({ ccws, next }, index) => {
+    const isLast = index === all.length - 1;
+    const addresses = ccws.map(({ at }) => at);
+    const last = ccws.at(-1) as Visit;
+    let status: Status | undefined;
+    while (remaining.length > 0 && addresses.includes(Number(remaining[0]![0]))) {
+      const [address, unit, channel, residual] = remaining.shift()!;
+      status = { unit: Number.parseInt(unit, 16), channel: Number.parseInt(channel, 16), residual };
+      if (Number(address) === last.at) break;
+    }
+    // No step although steps are kept: the device never had this CCW.
+    const executed = status !== undefined || steps === undefined || steps.length >= STEPS_KEPT;
+    if (status === undefined) {
+      const skipped = next !== undefined && next === last.at + 16;
+      status = isLast ? final : { unit: ENDED | (skipped ? STATUS_MODIFIER : 0), channel: 0, residual: 0 };
+    }
+    const moved = ccws.map(({ ccw }, i) => Math.max(0, ccw.count - (i === ccws.length - 1 ? status.residual : 0)));
+    const length = moved.reduce((sum, count) => sum + count, 0);
+    const bytes = new Uint8Array(direction(ccws[0]!.ccw.command) === 'write' ? 0 : length);
+    if (bytes.length > 0) fillResults(bytes, image, ccws, moved, results);
+    return {
+      command: ccws[0]!.ccw.command,
+      addresses,
+      length,
+      bytes,
+      unitStatus: status.unit,
+      channelStatus: status.channel & ~(CHANNEL_PCI | INCORRECT_LENGTH),
+      incorrectLength: (status.channel & INCORRECT_LENGTH) !== 0,
+      executed,
+    };
+  });
+}
+
+type Result = NonNullable<Recording['result']>[number];
+
+/** Puts the recorded bytes (each area's prefix) where they belong in the command's data. */
+function fillResults(bytes: Uint8Array, image: GuestImage, ccws: Visit[], moved: number[], results: Result[]): void {
+  let offset = 0;
+  ccws.forEach(({ ccw }, index) => {
+    const count = moved[index]!;
+    if ((ccw.flags & CCW_SKIP) === 0) {
+      let at = offset;
+      for (const area of image.areas(ccw, count)) {
+        const result = results[0];
+        if (result !== undefined && Number(result.iova) === area.iova) {
+          bytes.set(fromHex(result.hex).subarray(0, area.len), at);
+          results.shift();
+        }
+        at += area.len;
+      }
+    }
+    offset += count;
+  });
+}

@@ -5,6 +5,7 @@ import { bare, bareMediated } from './drivers/bare.ts';
 import { dasd3390 } from './drivers/ccw/dasd_3390.ts';
 import { scriptedSubchannel } from './drivers/ccw/model.ts';
 import { eduModel, pciMsixModel } from './drivers/pci/models.ts';
+import { mttyModel } from './drivers/sample/model.ts';
 
 export const MODELS: Readonly<Record<string, ModelFactory>> = {
   edu: eduModel,
@@ -13,6 +14,6 @@ export const MODELS: Readonly<Record<string, ModelFactory>> = {
   'zpci-net': bare,
   'dasd-3390': dasd3390,
   scripted: scriptedSubchannel,
-  mtty: bareMediated,
+  mtty: mttyModel,
   ap: bareMediated,
 };

@@ -117,8 +117,9 @@ export function encodeStruct(spec: JsonObject, saved: ReadonlyMap<string, Saved>
   if (known === undefined || typeof name !== 'string')
     throw new ScriptError(`unknown structure type ${JSON.stringify(name)}`);
   const type = 'argsz' in spec ? (GROWN[name] ?? known) : known;
-  // `pad` asks for room; the fields of that name (reserved ones) stay 0.
+  // `pad` asks for room, and is the value of a field of that name where there is one: so the scripts of a real kernel were recorded.
   const { type: _type, pad: padding, ...fields } = spec;
+  if (padding !== undefined && 'pad' in type.offsets) fields['pad'] = padding;
   const flags =
     fields['flags'] === undefined ? 0 : Number(BigInt.asUintN(32, integer(fields['flags'], saved, `${name}.flags`)));
   const trailing = tailOf(name, flags);

@@ -23,6 +23,8 @@ export interface DeviceInfo {
   readonly numRegions: number;
   readonly numIrqs: number;
   readonly caps?: readonly InfoCap[];
+  /** Bytes that the driver writes at most; default all 24. */
+  readonly length?: number;
 }
 
 export interface RegionInfo {
@@ -52,7 +54,7 @@ export function getDeviceInfo(task: Task, arg: UserArg, info: DeviceInfo): numbe
   view.setUint32(8, info.numRegions, true);
   view.setUint32(12, info.numIrqs, true);
   return replyInfo(task, arg, out, {
-    length: Math.min(argsz, DEVICE_INFO_SIZE),
+    length: Math.min(argsz, info.length ?? DEVICE_INFO_SIZE),
     capsFlag: VFIO_DEVICE_FLAGS_CAPS,
     capOffsetAt: 16,
     caps: info.caps ?? [],

@@ -69,6 +69,8 @@ function ioctl(device: MttyDevice, task: Task, request: number, arg: UserArg): n
         flags: VFIO_DEVICE_FLAGS_PCI,
         numRegions: VFIO_PCI_NUM_REGIONS,
         numIrqs: VFIO_PCI_NUM_IRQS,
+        // The sample writes the mandatory part only (seen in vectors/abi).
+        length: 16,
       });
     case VFIO_DEVICE_GET_REGION_INFO:
       return getRegionInfo(task, arg, (index) =>

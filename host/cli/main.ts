@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { addCcwTranslateCommand } from './ccw_translate.ts';
 import { UsageError } from './input.ts';
+import { addInsnCommand } from './insn.ts';
 import { addRunCommand } from './run.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
@@ -20,6 +21,7 @@ export function buildProgram(): Command {
   const ccw = program.command('ccw').description('channel programs: translate, replay, state-machine scenarios');
   addCcwTranslateCommand(ccw);
   addRunCommand(program);
+  addInsnCommand(program);
   return program;
 }
 

@@ -48,6 +48,8 @@ export interface PciDeviceOptions extends PciIdentity {
   readonly express?: { readonly flr?: boolean };
   /** What firmware left in the interrupt line register. */
   readonly interruptLine?: number;
+  /** Memory BARs answer whatever the command register says: zPCI functions, where enabling is not done by configuration writes. */
+  readonly alwaysDecodes?: boolean;
 }
 
 export interface PciBar {
@@ -75,6 +77,7 @@ export abstract class PciDevice {
   readonly config: PciConfigSpace;
   /** By BAR index; the upper half of a 64-bit BAR is null. */
   readonly bars: ReadonlyArray<PciBar | null>;
+  readonly alwaysDecodes: boolean;
   readonly rom: Uint8Array | null;
   /** Vital product data, a multiple of 4 bytes; null without. */
   readonly vpd: Uint8Array | null;
@@ -99,6 +102,7 @@ export abstract class PciDevice {
     this.msi = options.msi === undefined ? null : new Msi(this.config, options.msi, send);
     this.msix = options.msix === undefined ? null : new Msix(this.config, options.msix, send);
     if (options.express !== undefined) addExpress(this.config, options.express.flr ?? false);
+    this.alwaysDecodes = options.alwaysDecodes ?? false;
     this.rom = options.rom ?? null;
     this.vpd = options.vpd ?? null;
     if (this.vpd !== null) this.config.addCapability(PCI_CAP_ID_VPD, 8);
@@ -233,6 +237,7 @@ export abstract class PciDevice {
   }
 
   #decodes(bar: PciBar): boolean {
+    if (this.alwaysDecodes && bar.kind !== 'io') return true;
     const bit = bar.kind === 'io' ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY;
     return (this.config.bytes[PCI_COMMAND]! & bit) !== 0;
   }

@@ -52,7 +52,8 @@ export class VirtualConfig {
   /** May the user's accesses reach memory BARs now? */
   memoryEnabled(device: VfioPciDevice): boolean {
     if (device.powerState >= D3HOT) return false;
-    return device.isVirtualFunction || (this.layout.vconfig[PCI_COMMAND]! & PCI_COMMAND_MEMORY) !== 0;
+    if (device.isVirtualFunction || device.hw.alwaysDecodes) return true;
+    return (this.layout.vconfig[PCI_COMMAND]! & PCI_COMMAND_MEMORY) !== 0;
   }
 }
 

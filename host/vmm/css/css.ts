@@ -102,6 +102,16 @@ export class ChannelSubsystem {
     this.#queue = this.#queue.filter((other) => other !== entry);
   }
 
+  /** Reset of the channel subsystem: subchannels as at power-on, nothing pending, one image, one set. */
+  reset(): void {
+    for (const subchannel of this.#subchannels.values()) subchannel.reset();
+    this.#queue = [];
+    this.reports.length = 0;
+    this.cr6 = 0xff000000;
+    this.setsEnabled = false;
+    this.imagesEnabled = false;
+  }
+
   /** Closes every subchannel. */
   destroy(): void {
     for (const subchannel of this.#subchannels.values()) subchannel.backend.close();

@@ -79,12 +79,26 @@ export class VirtualSubchannel {
     this.backend = backend;
     this.#pending = pending;
     this.#withdraw = withdraw;
-    this.#schib.set(backend.pmcw().subarray(0, SCHIB_SCSW));
+    this.#powerOn();
+    backend.onInterrupt = (irb) => this.#interrupt(irb);
+  }
+
+  /** Reset of the channel subsystem: what runs at the device is cleared, the SCHIB is as at power-on. */
+  reset(): void {
+    if ((this.#control & FCTL) !== 0) this.backend.clear();
+    this.#powerOn();
+  }
+
+  #powerOn(): void {
+    this.#schib.fill(0);
+    this.#schib.set(this.backend.pmcw().subarray(0, SCHIB_SCSW));
     this.#view.setUint32(0, 0);
     this.#view.setUint16(PMCW_FLAGS, PMCW_DNV);
     this.#schib[PMCW_LPUM] = 0;
     this.#view.setUint32(PMCW_CHARACTERISTICS, 0);
-    backend.onInterrupt = (irb) => this.#interrupt(irb);
+    this.#extended.fill(0);
+    this.#orbFlags = 0;
+    this.#cancelled = false;
   }
 
   get enabled(): boolean {

@@ -29,6 +29,7 @@ const OC_SET_MEASUREMENT = 10;
 const IOTA_TRANSLATE = 0x800n;
 const IOTA_TYPE = 0x1cn;
 const IOTA_REGION_THIRD = 0x4n;
+const ADDRESS_SPACE = 1n << 64n;
 /** Reach of a region third table. */
 const REACH = 1n << 42n;
 
@@ -147,12 +148,12 @@ export function rpcit(vm: VirtualMachine, insn: Insn, registers: Registers, prob
   };
   if (!fn.ioat) return broken(EVENT_INVALID_AS, start);
   const { pba, pal, iota } = fn.registered;
-  const end = BigInt.asUintN(64, start + length - 1n);
-  // A length of 0 names nothing, but where it starts is looked at; a range that wraps reaches no function.
-  if (end < pba || start > pal || (length !== 0n && end < start)) return broken(EVENT_OUT_OF_RANGE, start);
-  if (length === 0n || (iota & IOTA_TRANSLATE) === 0n) return 0;
+  // Exclusive, as the machine computes it: a range that ends where the registered one begins is still in order, and refreshes nothing.
+  const end = start + length;
+  if (end < pba || start > pal || end > ADDRESS_SPACE) return broken(EVENT_OUT_OF_RANGE, start);
+  if ((iota & IOTA_TRANSLATE) === 0n) return 0;
   const first = start < pba ? pba : start;
-  const last = end > pal ? pal : end;
+  const last = end > pal ? pal : end - 1n;
   const result = fn.shadow.refresh(vm.readEntry, iota, first, last);
   if (result.kind === 'error') return broken(result.event, result.address);
   return result.kind === 'exhausted' ? fail(registers, insn.r1, STATUS_INSUFFICIENT) : 0;

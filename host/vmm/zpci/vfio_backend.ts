@@ -81,7 +81,8 @@ export class VfioFunctionBackend implements FunctionBackend {
     for (let bar = 0; bar < 6; bar++) this.#bars.push(this.#region(bar));
     this.#config = this.#region(VFIO_PCI_CONFIG_REGION_INDEX);
     const msix = findMsix((offset, size) => this.readConfig(offset, size));
-    this.#msix = msix === null ? null : new MsixTable(msix);
+    // Where the BAR is described, its device keeps the table like any other registers.
+    this.#msix = msix === null || this.#regions.has(msix.bar) ? null : new MsixTable(msix);
     this.#ism = IsmRegion.find(process, this.#device, info.num_regions);
   }
 

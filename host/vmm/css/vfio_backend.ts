@@ -1,0 +1,86 @@
+// The plain executor's side of a subchannel: START through the I/O region of vfio-ccw, HALT and CLEAR through its command region, status through
+// its I/O interrupt (spec ccw sections 2 and 3). Reads and writes of the device's descriptor are all it does.
+
+import { EACCES, EBUSY, ENODEV } from '../../../assembly/abi.ts';
+import { IRB_SIZE, SCHIB_SCSW, SCSW_FCTL_START } from '../../css/schib.ts';
+import type { VfioProcess } from '../../process.ts';
+import { VFIO_CCW_IO_IRQ_INDEX, VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_IRQ_SET_DATA_EVENTFD } from '../../uapi/constants.ts';
+import { VFIO_DEVICE_SET_IRQS } from '../../uapi/ioctl.ts';
+import { VfioIrqSet } from '../../uapi/structs.ts';
+import type { StartResult, SubchannelBackend } from './subchannel.ts';
+
+const IO_REGION = 0n;
+const IO_REGION_IRB = 24n;
+const COMMAND_REGION = 0x400n;
+const SCHIB_REGION = 0x800n;
+const COMMAND_HALT = 1;
+const COMMAND_CLEAR = 2;
+
+export class VfioSubchannelBackend implements SubchannelBackend {
+  onInterrupt: (irb: Uint8Array) => void = () => {};
+  readonly #process: VfioProcess;
+  readonly #device: number;
+  readonly #eventfd: number;
+
+  /** @throws VfioError when the descriptor is no vfio-ccw device. */
+  constructor(process: VfioProcess, device: number) {
+    this.#process = process;
+    this.#device = device;
+    this.#eventfd = process.eventfd();
+    const set = new VfioIrqSet(
+      {
+        argsz: 24,
+        flags: VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
+        index: VFIO_CCW_IO_IRQ_INDEX,
+        start: 0,
+        count: 1,
+      },
+      4,
+    );
+    set.view.setInt32(20, this.#eventfd, true);
+    process.ioctl(device, VFIO_DEVICE_SET_IRQS, set);
+    process.eventfdOf(this.#eventfd).onSignal(() => {
+      const irb = new Uint8Array(IRB_SIZE);
+      if (process.readRaw(device, irb, IO_REGION_IRB) === IRB_SIZE) this.onInterrupt(irb);
+    });
+  }
+
+  pmcw(): Uint8Array {
+    const pmcw = new Uint8Array(SCHIB_SCSW);
+    this.#process.read(this.#device, pmcw, SCHIB_REGION);
+    return pmcw;
+  }
+
+  start(orb: Uint8Array): StartResult {
+    const request = new Uint8Array(24);
+    request.set(orb.subarray(0, 12));
+    new DataView(request.buffer).setUint32(12, SCSW_FCTL_START);
+    const result = this.#process.writeRaw(this.#device, request, IO_REGION);
+    if (result === request.length) return 'started';
+    if (result === -EBUSY) return 'busy';
+    if (result === -ENODEV || result === -EACCES) return 'not-operational';
+    // The program could not be copied or its pages not be pinned: what a channel reports as a program check.
+    return { programCheck: true };
+  }
+
+  halt(): 'done' | 'busy' | 'not-operational' {
+    const result = this.#command(COMMAND_HALT);
+    return result === -EBUSY ? 'busy' : result < 0 ? 'not-operational' : 'done';
+  }
+
+  clear(): 'done' | 'not-operational' {
+    return this.#command(COMMAND_CLEAR) < 0 ? 'not-operational' : 'done';
+  }
+
+  close(): void {
+    this.onInterrupt = () => {};
+    this.#process.closeRaw(this.#device);
+    this.#process.closeRaw(this.#eventfd);
+  }
+
+  #command(command: number): number {
+    const bytes = new Uint8Array(4);
+    new DataView(bytes.buffer).setUint32(0, command, true);
+    return this.#process.writeRaw(this.#device, bytes, COMMAND_REGION);
+  }
+}

@@ -1,0 +1,168 @@
+// Builds the machine of a description: every function and every subchannel is a device behind its VFIO driver, and the layer reaches it as any
+// program would, through a group, a container and a descriptor.
+import type { ManualClock } from '../../clock.ts';
+import { EngineSubchannel } from '../../css/engine.ts';
+import { DescribedFunction } from '../../devices/described_function.ts';
+import { VirtioCcw } from '../../devices/virtio_ccw.ts';
+import { createCcwDevice } from '../../drivers/ccw/vfio_ccw.ts';
+import { VfioPciDevice } from '../../drivers/pci/device.ts';
+import { VFIO_PCI_OPS } from '../../drivers/pci/vfio_pci.ts';
+import type { VfioInstance } from '../../source.ts';
+import { VFIO_DMA_MAP_FLAG_READ, VFIO_DMA_MAP_FLAG_WRITE } from '../../uapi/constants.ts';
+import { VFIO_IOMMU_MAP_DMA } from '../../uapi/ioctl.ts';
+import { VfioIommuType1DmaMap } from '../../uapi/structs.ts';
+import { attachFunction, DEFAULT_END_DMA, DEFAULT_START_DMA, openDevice } from '../attach.ts';
+import { VfioSubchannelBackend } from '../css/vfio_backend.ts';
+import { VirtualMachine } from '../machine.ts';
+import type { ZpciFunction } from '../zpci/function.ts';
+import { VfioFunctionBackend } from '../zpci/vfio_backend.ts';
+import { acceptance, describeBars, type MachineJson } from './description.ts';
+import { parseBytes, type Step } from './lines.ts';
+import type { RecordedMachine } from './runner.ts';
+
+const FIRST_GROUP = 1000;
+
+const FUNCTION_UNIT = {
+  pageSizes: 0x1000n,
+  ranges: [{ start: DEFAULT_START_DMA, last: DEFAULT_END_DMA }],
+  coherent: false,
+  msiIsolated: true,
+  limit: DEFAULT_END_DMA + 1n,
+};
+
+/** Header fields that a guest can change: command, cache line, BARs, interrupt line. What firmware set is set again by a reset. */
+const WRITABLE_HEADER: ReadonlyArray<readonly [at: number, size: number]> = [
+  [0x04, 2],
+  [0x0c, 1],
+  ...[0x10, 0x14, 0x18, 0x1c, 0x20, 0x24].map((at) => [at, 4] as const),
+  [0x3c, 1],
+];
+
+/** Virtio device ids by what a description calls them. */
+const VIRTIO_IDS: ReadonlyArray<readonly [RegExp, number]> = [
+  [/virtio net/, 1],
+  [/virtio block/, 2],
+  [/virtio rng/, 4],
+];
+
+/** @param vfio an instance whose memory holds the described storage, with a clock that stands still between instructions. */
+export function buildRecordedMachine(vfio: VfioInstance, clock: ManualClock, json: MachineJson): RecordedMachine {
+  const vm = new VirtualMachine(vfio, { storage: Number(json.storage) });
+  let group = FIRST_GROUP;
+  const functions: DescribedFunction[] = [];
+  const headers: Array<readonly [ZpciFunction, Uint8Array]> = [];
+  const controlUnits: VirtioCcw[] = [];
+  json.functions
+    .filter((fn) => fn.group === undefined)
+    .forEach((fn, index) => {
+      const [vendor = '0', device = '0'] = (fn.vendor_device ?? '').split(':');
+      const bars = describeBars(fn.bars);
+      const config = configSpace(json, fn);
+      const hw = new DescribedFunction({
+        vendor: Number.parseInt(vendor, 16),
+        device: Number.parseInt(device, 16),
+        ...(config === null ? {} : { config }),
+        bars,
+      });
+      functions.push(hw);
+      const name = `${(0x8000 + index).toString(16)}:00:00.0`;
+      const groupName = String(group++);
+      vfio.kernel.registerDevice(
+        new VfioPciDevice(vfio.kernel, name, VFIO_PCI_OPS, hw),
+        groupName,
+        'iommu',
+        FUNCTION_UNIT,
+      );
+      const opened = openDevice(vfio, groupName, name);
+      const backend = new VfioFunctionBackend(vfio, vm.storage, {
+        device: opened.device,
+        container: opened.container,
+        regions: acceptance(bars),
+      });
+      const attached = attachFunction(vm, backend, opened.device, {
+        fid: Number(fn.fid),
+        uid: Number(fn.uid ?? 0),
+        index,
+      });
+      const header = Uint8Array.from({ length: 64 }, (_, at) => backend.readConfig(at, 1)[0] as number);
+      headers.push([attached, header]);
+    });
+  const container = { fd: -1 };
+  json.subchannels.forEach((subchannel) => {
+    const id = VIRTIO_IDS.find(([what]) => what.test(subchannel.what))?.[1];
+    if (id === undefined) return;
+    const sid = Number(subchannel.sid);
+    const busId = `0.${(sid >> 17) & 3}.${(sid & 0xffff).toString(16).padStart(4, '0')}`;
+    const controlUnit = new VirtioCcw({ id, ...(id === 2 ? { config: new Uint8Array(0x60) } : {}) });
+    controlUnits.push(controlUnit);
+    const hardware = new EngineSubchannel({
+      busId,
+      core: vfio.core,
+      clock,
+      device: controlUnit,
+      deviceNumber: Number(subchannel.devno),
+    });
+    const name = `00000000-0000-4000-8000-${sid.toString(16).padStart(12, '0')}`;
+    const groupName = String(group++);
+    vfio.kernel.registerDevice(createCcwDevice(vfio.kernel, name, hardware), groupName, 'emulated');
+    const opened = openDevice(vfio, groupName, name, container.fd < 0 ? undefined : container.fd);
+    if (container.fd < 0) {
+      container.fd = opened.container;
+      vfio.ioctl(
+        container.fd,
+        VFIO_IOMMU_MAP_DMA,
+        new VfioIommuType1DmaMap({
+          flags: VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
+          vaddr: vm.storage.vaddr,
+          iova: 0n,
+          size: vm.storage.size,
+        }),
+      );
+    }
+    vm.css.attach(sid, new VfioSubchannelBackend(vfio, opened.device));
+  });
+  return {
+    vm,
+    reset() {
+      for (const fn of vm.functions.values()) fn.disable();
+      for (const hw of functions) {
+        hw.reset();
+        hw.recorded = null;
+      }
+      for (const [fn, header] of headers)
+        for (const [at, size] of WRITABLE_HEADER) fn.backend.writeConfig(at, header.slice(at, at + size));
+      vm.errorEvents.length = 0;
+      vm.css.reset();
+      clock.advance(0);
+      for (const controlUnit of controlUnits) controlUnit.reset();
+    },
+    settle: () => clock.advance(0),
+    prepare: (step) => prepare(functions, step),
+    dma: () => false,
+  };
+}
+
+/** The described bytes; without any, those of a described function of the same vendor under the function's own id. */
+function configSpace(json: MachineJson, fn: MachineJson['functions'][number]): Uint8Array | null {
+  if (fn.config !== undefined) return parseBytes(fn.config);
+  const [vendor = '', device = '0'] = (fn.vendor_device ?? '').split(':');
+  const sibling = json.functions.find((other) => other.config !== undefined && other.vendor_device?.startsWith(vendor));
+  if (sibling?.config === undefined) return null;
+  const bytes = parseBytes(sibling.config);
+  new DataView(bytes.buffer).setUint16(2, Number.parseInt(device, 16), true);
+  return bytes;
+}
+
+/** Arms the function that this load goes to with the bytes that were recorded for it. */
+function prepare(functions: readonly DescribedFunction[], step: Step): void {
+  for (const hw of functions) hw.recorded = null;
+  const value = Object.values(step.out ?? {})[0];
+  const request = Object.values(step.in ?? {}).find(
+    (text) => BigInt(text) >> 63n === 1n && text !== '0xaaaaaaaaaaaaaaaa',
+  );
+  if (step.i !== 'PCILG' || value === undefined || request === undefined) return;
+  const length = Number(BigInt(request) & 15n);
+  const hw = functions[Number((BigInt(request) >> 32n) & 0xffffn)];
+  if (hw === undefined || length > 8) return;
+  hw.recorded = Uint8Array.from({ length }, (_, i) => Number((BigInt(value) >> BigInt(8 * (length - 1 - i))) & 0xffn));
+}

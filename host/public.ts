@@ -1,9 +1,21 @@
 // Every public name except createVfio, which each entry binds to its way of loading the core.
+export { Container, type DmaMemory, type IommuInfo, type MapOptions } from './classes/container.ts';
+export { Device, type DeviceDetails } from './classes/device.ts';
+export { Group } from './classes/group.ts';
+export { Iommufd } from './classes/iommufd.ts';
+export { Irq } from './classes/irq.ts';
+export { Region, type Width } from './classes/region.ts';
 export { type Clock, ManualClock, systemClock } from './clock.ts';
 export { Core, CoreFault, type CoreOptions } from './core.ts';
+export type { DeviceDescription, MachineDescription } from './devices/model.ts';
 export { errnoName, VfioError } from './errno.ts';
+export { DEFAULT_DEVICES, Machine } from './machine.ts';
 export { type IoctlArg, type MmapOptions, VfioProcess } from './process.ts';
+export { type Mismatch, type ResultLine, runScript, type ScriptOptions, type ScriptOutcome } from './script/run.ts';
+export { type TraceSink, trace } from './script/trace.ts';
+export { ScriptError } from './script/values.ts';
 export { VfioInstance, type VfioOptions } from './source.ts';
+export { type InfoCap, walkCaps } from './uapi/caps.ts';
 export * from './uapi/constants.ts';
 export * from './uapi/ioctl.ts';
 export type { Struct, StructBase, StructType } from './uapi/struct.ts';

@@ -35,7 +35,7 @@ export function describeStruct(type: string, bytes: Uint8Array, namer: Namer): J
   const struct = structFor(type, bytes.length, argsz);
   if (struct === undefined) return null;
   const fields = decodeFields(bytes, 0, struct);
-  // In a script `pad` is room behind the structure; a field of that name can only be 0.
+  // In a script `pad` is room behind the structure and the value of a field of that name: other values cannot be written.
   delete fields['pad'];
   const flags = typeof fields['flags'] === 'bigint' ? Number(fields['flags']) : 0;
   const trailing = tailOf(type, flags);

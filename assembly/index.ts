@@ -56,3 +56,4 @@ export {
   cp_prefetch,
   cp_update_scsw,
 } from './ccw/cp';
+export { cp_init_flat } from './ccw/flat';

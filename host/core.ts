@@ -24,6 +24,7 @@ export interface CoreExports {
   cp_create(arena: number): number;
   cp_destroy(cp: number): void;
   cp_init(cp: number, iommu: number, word1: number, cpa: number): number;
+  cp_init_flat(cp: number, iommu: number, word1: number, buffer: number, len: number): number;
   cp_prefetch(cp: number): number;
   cp_get_orb(cp: number, intparm: number, lpm: number): number;
   cp_update_scsw(cp: number, cpa: number): number;

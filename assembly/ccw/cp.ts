@@ -72,7 +72,7 @@ const READ_SIZE: usize = CCWCHAIN_LEN_MAX << 3;
  * Bytes between chains. The address behind a chain is its own (cp_update_scsw), so the next chain must not start there; a few CCWs
  * more keep an address that a device computes wrongly from being taken for one of another chain.
  */
-const CHAIN_GAP: usize = 64;
+export const CHAIN_GAP: usize = 64;
 /** Room that a chain may need while it is copied. */
 const CHAIN_ROOM: usize = READ_SIZE + CHAIN_GAP;
 const CHAIN_AREA: usize = 352;
@@ -104,7 +104,7 @@ export function cp_destroy(cp: usize): void {
 
 // @ts-expect-error: decorator
 @inline
-function chain_at(cp: usize, index: u32): usize {
+export function chain_at(cp: usize, index: u32): usize {
   return cp + CP_CHAINS + <usize>index * CCWCHAIN_SIZE;
 }
 
@@ -123,7 +123,7 @@ function chains_drop(cp: usize): void {
 }
 
 /** @returns where a chain of up to 256 CCWs may be written, or 0 when the heap is full. */
-function chain_room(cp: usize): usize {
+export function chain_room(cp: usize): usize {
   const brk = <usize>load<u32>(cp, CP_CHAIN_BRK);
   if (brk + CHAIN_ROOM <= <usize>load<u32>(cp, CP_CHAIN_END)) return brk;
   const block = arena_alloc(load<u32>(cp, CP_ARENA), CHAIN_BLOCK_SIZE);

@@ -95,7 +95,7 @@ export function ccw_translate(cp: usize, at: usize, w: u64, mode: u32): i32 {
  * @param list the guest's IDAL, or 0: consecutive blocks from `first` on, with 4-byte words wrapping at 4 GiB.
  * @returns how many pins pins_made must hear of, their new pages noted in the record; or -errno with everything undone.
  */
-function idal_fill(
+export function idal_fill(
   cp: usize,
   iommu: usize,
   block: usize,

@@ -25,6 +25,7 @@ import {
 } from '../../assembly/abi.ts';
 import type { Core } from '../core.ts';
 import { VfioError } from '../errno.ts';
+import { CCW_BUFFER_SIZE } from '../uapi/ccw_request.ts';
 
 /** One chain of CCWs of the program. */
 export interface CcwChain {
@@ -96,6 +97,22 @@ export class ChannelProgram {
    */
   prefetch(): number {
     return this.#core.exports.cp_prefetch(this.#cp);
+  }
+
+  /**
+   * Copies and translates a flat program of the 2016 request in one step. @param iommu the caller's address space (userSpaceOf).
+   * @param buffer 4096 bytes: CCWs, then slots. @param len CCWs.
+   * @returns 0; -EBUSY: a program is held; -EINVAL: len, a TIC or slot outside its half, a direct CCW of count 0; -EFAULT: no memory of
+   * the caller's; -EPERM; -ENOMEM. After a failure nothing is held, except with EBUSY.
+   */
+  initFlat(iommu: number, word1: number, buffer: Uint8Array, len: number): number {
+    const { exports, arena, u8 } = this.#core;
+    const copy = exports.arena_alloc(arena, CCW_BUFFER_SIZE) >>> 0;
+    if (copy === 0) return -ENOMEM;
+    u8.set(buffer.subarray(0, CCW_BUFFER_SIZE), copy);
+    const result = exports.cp_init_flat(this.#cp, iommu, word1, copy, len);
+    exports.arena_free(arena, copy, CCW_BUFFER_SIZE);
+    return result;
   }
 
   /** The ORB for the device: linear address of 32 big-endian bytes, valid until the next call; 0 without a program. */

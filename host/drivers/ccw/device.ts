@@ -19,11 +19,21 @@ export const IO_REGION_SIZE = 124;
 export const IO_ORB = 0;
 export const IO_SCSW = 12;
 export const IO_IRB = 24;
+export const IRB_AREA_SIZE = 96;
 export const IO_RET_CODE = 120;
 /** Region 1. */
 export const CMD_REGION_SIZE = 8;
 export const CMD_COMMAND = 0;
 export const CMD_RET_CODE = 4;
+
+/** A 2016 request whose program runs (request.ts). */
+export interface RunningRequest {
+  /** The caller's address space as an iommu object, for the time of the program. */
+  readonly iommu: number;
+  /** What `end` is given when the program is released: -EIO, until the final interruption puts the IRB (96 bytes) here. */
+  outcome: Uint8Array | number;
+  readonly end: (outcome: Uint8Array | number) => void;
+}
 
 export interface CcwDeviceOptions {
   /** Byte order of the fields that the uAPI gives in the host's order: `ret_code` and `command`. Default little-endian. */
@@ -37,6 +47,8 @@ export class CcwDevice extends VfioDevice {
   state: CcwState = 'STANDBY';
   /** The channel program of an open device. */
   program: ChannelProgram | null = null;
+  /** The 2016 request that the pending program belongs to; null: the program came through region 0. */
+  request: RunningRequest | null = null;
   /** The three regions with capabilities exist while the device is open. */
   capabilityRegions = false;
 
@@ -116,6 +128,11 @@ export class CcwDevice extends VfioDevice {
     if (this.program === null || !this.program.held) return;
     this.subchannel.hardware.revoke();
     this.program.free();
+    const { request } = this;
+    this.request = null;
+    if (request === null) return;
+    this.vfio.core.exports.iommu_destroy(request.iommu);
+    request.end(request.outcome);
   }
 
   destroyProgram(): void {

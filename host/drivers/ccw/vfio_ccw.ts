@@ -2,6 +2,7 @@
 // vfio_ccw_ops.c and the probe of vfio_ccw_drv.c. Source: spec ccw sections 1 and 3, mdev.
 import { EINVAL, ENODEV, ENOTTY } from '../../../assembly/abi.ts';
 import type { SubchannelHardware } from '../../css/subchannel.ts';
+import { VFIO_DEVICE_CCW_CMD_REQUEST } from '../../uapi/ccw_request.ts';
 import {
   VFIO_DEVICE_GET_INFO,
   VFIO_DEVICE_GET_IRQ_INFO,
@@ -19,6 +20,7 @@ import { crwWork, ioWork, notOperWork } from './interrupt.ts';
 import { setIrqs } from './irqs.ts';
 import { listen } from './paths.ts';
 import { readRegion, writeRegion } from './regions.ts';
+import { cmdRequest, cmdRequestAsync } from './request.ts';
 import { IoSubchannel } from './subchannel.ts';
 
 /** The driver's side of every vfio-ccw device. */
@@ -63,9 +65,15 @@ export const vfioCcwOps: VfioDeviceOps<CcwDevice> = {
         return setIrqs(device, task, arg);
       case VFIO_DEVICE_RESET:
         return reset(device) === 0 ? 0 : task.fail(EINVAL, 'the subchannel is not operational');
+      case VFIO_DEVICE_CCW_CMD_REQUEST:
+        return cmdRequest(device, task, arg);
       default:
         return task.fail(ENOTTY, 'vfio-ccw knows no such request');
     }
+  },
+
+  ioctlAsync(device, task, request, arg) {
+    return request === VFIO_DEVICE_CCW_CMD_REQUEST ? cmdRequestAsync(device, task, arg) : null;
   },
 
   request(device) {
@@ -74,7 +82,8 @@ export const vfioCcwOps: VfioDeviceOps<CcwDevice> = {
 
   /** Pages of the program go away: as a reset, which ends the program. Pages that hold only its CCWs and IDALs do not matter. */
   dmaUnmap(device, iova, length) {
-    if (device.program?.iovaPinned(iova, length)) reset(device);
+    // A 2016 request pins the caller's pages, not iovas.
+    if (device.request === null && device.program?.iovaPinned(iova, length)) reset(device);
   },
 
   release(device) {

@@ -1,0 +1,132 @@
+// Programs of the 2016 request, stage two: one buffer of CCWs that name slots of user virtual addresses becomes a runnable program with real pins.
+// No kernel counterpart was merged. Source: spec ccw, section 11; the layout of the buffer is ours (docs/uapi/ccw.md).
+//
+//   buffer (4096 bytes)   CCW i at 8 i, format-1; slot at any 8 bytes of the upper half, little-endian: user virtual address of the data, or with the
+//                         IDA flag of a list of 8-byte big-endian words, each a user virtual address, in 4 KiB blocks
+//
+// The program is one chain at guest address 0, so that a CPA comes back as a byte offset into the buffer.
+import {
+  BLOCK_BRK,
+  CCWCHAIN_HOST,
+  CCWCHAIN_IOVA,
+  CCWCHAIN_LEN,
+  CCWCHAIN_LEN_MAX,
+  CCWCHAIN_TRANSLATED,
+  CCW_CMD_NOOP,
+  CCW_FLAG_IDA,
+  CP_BLOCK_SHIFT,
+  CP_CHAIN_BRK,
+  CP_CHAIN_COUNT,
+  CP_IDAW_SIZE,
+  CP_IOMMU,
+  CP_NEWLY,
+  CP_STATE,
+  CP_STATE_NONE,
+  CP_STATE_TRANSLATED,
+  CP_WORD,
+  CP_WORD1,
+  EBUSY,
+  EINVAL,
+  ENOMEM,
+  PAGE_SHIFT_4K,
+  PAGE_SIZE_4K,
+  PIN_SIZE,
+} from '../abi';
+import { PIN_NOTHING } from '../iommu/direct';
+import { iommu_read } from '../iommu/rw';
+import { get_be64, put_be64 } from '../mem';
+import { ccw_cda, ccw_cmd, ccw_count, ccw_is_idal, ccw_is_tic, ccw_with_cda } from './ccw';
+import { CHAIN_GAP, chain_at, chain_room, cp_free } from './cp';
+import { idal_fill } from './idal';
+import { block_with_room } from './page_array';
+
+/** Bytes of the buffer's half that holds CCWs; the slots begin here. */
+const SLOTS: u32 = CCWCHAIN_LEN_MAX << 3;
+const LAST_SLOT: u32 = SLOTS + (CCWCHAIN_LEN_MAX - 1 << 3);
+
+/**
+ * Copies and translates a flat program in one step.
+ * @param iommu the caller's address space, every address mapped to itself; kept until cp_free. @param word1 second word of the ORB; format-1,
+ * prefetch and 64-bit IDAWs of 4 KiB are the host's to check. @param buffer linear address of a private copy of the 4096 bytes.
+ * @param len CCWs, 1 to 256.
+ * @returns 0; EBUSY: a program is held; EINVAL: len, a TIC beyond the CCWs' half, a slot outside the upper half, a direct CCW that moves nothing;
+ * EFAULT: no memory of the caller's at an address; EPERM, ENOMEM from pinning; ENOMEM: the heap is full. After a failure nothing is held.
+ */
+export function cp_init_flat(cp: usize, iommu: usize, word1: u32, buffer: usize, len: u32): i32 {
+  if (load<u32>(cp, CP_STATE) != CP_STATE_NONE) return -EBUSY;
+  if (len == 0 || len > <u32>CCWCHAIN_LEN_MAX) return -EINVAL;
+  const host = chain_room(cp);
+  if (host == 0) return -ENOMEM;
+  const chain = chain_at(cp, 0);
+  store<u32>(chain, 0, CCWCHAIN_IOVA);
+  store<u32>(chain, len, CCWCHAIN_LEN);
+  store<u32>(chain, <u32>host, CCWCHAIN_HOST);
+  store<u32>(chain, len, CCWCHAIN_TRANSLATED);
+  store<u32>(cp, 1, CP_CHAIN_COUNT);
+  store<u32>(cp, <u32>(host + (<usize>len << 3) + CHAIN_GAP), CP_CHAIN_BRK);
+  store<u32>(cp, <u32>iommu, CP_IOMMU);
+  store<u32>(cp, word1, CP_WORD1);
+  store<u32>(cp, 8, CP_IDAW_SIZE);
+  store<u32>(cp, PAGE_SHIFT_4K, CP_BLOCK_SHIFT);
+  store<u32>(cp, 0, CP_NEWLY);
+  store<u32>(cp, CP_STATE_TRANSLATED, CP_STATE);
+  for (let i: u32 = 0; i < len; i++) {
+    const at = <usize>i << 3;
+    const result = ccw_place(cp, host, host + at, buffer, load<u64>(buffer + at));
+    if (result < 0) {
+      cp_free(cp);
+      return result;
+    }
+  }
+  return 0;
+}
+
+/** Stores one CCW of the buffer as the device will fetch it. */
+function ccw_place(cp: usize, host: usize, at: usize, buffer: usize, w: u64): i32 {
+  const offset = ccw_cda(w);
+  if (ccw_is_tic(w)) {
+    if (offset >= SLOTS) return -EINVAL;
+    store<u64>(at, ccw_with_cda(w, <u32>host + offset, 0));
+    return 0;
+  }
+  // The no-operation and test commands are left alone.
+  if (ccw_cmd(w) == CCW_CMD_NOOP || (ccw_cmd(w) & 0x0f) == 0) {
+    store<u64>(at, w);
+    return 0;
+  }
+  if (offset < SLOTS || offset > LAST_SLOT) return -EINVAL;
+  const address = load<u64>(buffer + offset);
+  if (ccw_is_idal(w)) return data_place(cp, at, w, address, true);
+  return ccw_count(w) == 0 ? -EINVAL : data_place(cp, at, w, address, false);
+}
+
+/** Gives a CCW a host IDAL over the caller's pages. @param address of the data, or of the caller's own list. */
+function data_place(cp: usize, at: usize, w: u64, address: u64, indirect: bool): i32 {
+  const iommu = <usize>load<u32>(cp, CP_IOMMU);
+  let first = address;
+  if (indirect) {
+    const result = iommu_read(iommu, address, cp + CP_WORD, 8);
+    if (result < 0) return result;
+    first = get_be64(cp + CP_WORD);
+  }
+  const within = <u32>first & (PAGE_SIZE_4K - 1);
+  const n = <usize>((within + max<u32>(ccw_count(w), 1) + PAGE_SIZE_4K - 1) >> PAGE_SHIFT_4K);
+  const block = block_with_room(cp, n * (8 + PIN_SIZE));
+  if (block == 0) return -ENOMEM;
+  const idal = <usize>load<u32>(block, BLOCK_BRK);
+  let list: usize = 0;
+  if (indirect) {
+    // Read to where its translation goes: word for word the same size, filled from the front.
+    list = idal;
+    const result = iommu_read(iommu, address, list, <u32>(n << 3));
+    if (result < 0) return result;
+    if (get_be64(list) != first) return -EINVAL;
+    // Only the first word has an offset inside its block.
+    for (let i: usize = 1; i < n; i++) put_be64(list + (i << 3), get_be64(list + (i << 3)) & ~(<u64>PAGE_SIZE_4K - 1));
+  }
+  const result = idal_fill(cp, iommu, block, idal, n, list, first, PIN_NOTHING);
+  if (result < 0) return result;
+  store<u32>(block, <u32>(idal + (n << 3)), BLOCK_BRK);
+  store<u64>(at, ccw_with_cda(w, <u32>idal, CCW_FLAG_IDA));
+  return 0;
+}

@@ -3,7 +3,7 @@
 import { PAGE_SIZE_4K } from '../../assembly/abi.ts';
 import { GuestPages } from '../ccw/guest_pages.ts';
 import type { Core } from '../core.ts';
-import { hex, type VectorInput } from './translate_format.ts';
+import { type GuestInput, hex } from './translate_format.ts';
 
 /** A result that only a bug of ours can give, such as a page that stays pinned. */
 export class TranslatorBug extends Error {
@@ -22,7 +22,7 @@ export class VectorGuest {
   }
 
   /** @throws VfioError ENOMEM: the vector has more pages than the core. */
-  load(vector: VectorInput): void {
+  load(vector: GuestInput): void {
     const pages = this.#pages;
     pages.add(vector.frames.map(({ iova }) => BigInt(iova)));
     for (const { iova, pfn, read_errno = 0, pin_errno = 0, pin_short } of vector.frames) {

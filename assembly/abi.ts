@@ -71,6 +71,9 @@ export const IOMMU_PINS = 88;
 export const IOMMU_UNMAPPED = 224;
 export const IOMMU_NOTIFY_IOVA = 232;
 export const IOMMU_NOTIFY_LAST = 240;
+export const IOMMU_INVALID = 248;
+export const IOMMU_SCRATCH = 256;
+export const IOMMU_SCRATCH_SIZE = 2048;
 
 /** Flavours: who answers for a page without a map. */
 export const FLAVOUR_TYPE1 = 0;

@@ -15,12 +15,13 @@ export { arena_alloc, arena_create, arena_free } from './arena';
 export {
   iommu_dirty_bits,
   iommu_dirty_clear,
+  iommu_dirty_fill,
   iommu_dirty_mark,
   iommu_dirty_ranges,
   iommu_dirty_start,
   iommu_dirty_stop,
 } from './iommu/dirty';
-export { iommu_bisects, iommu_map, iommu_map_check, iommu_unmap, iommu_unpin_all } from './iommu/dma';
+export { iommu_bisects, iommu_map, iommu_map_check, iommu_next_map, iommu_pinned, iommu_unmap, iommu_unpin_all } from './iommu/dma';
 export { iommu_inject } from './iommu/inject';
 export { iommu_attach_domain, iommu_create, iommu_destroy, iommu_detach_domain, iommu_maps } from './iommu/iommu';
 
@@ -33,7 +34,9 @@ export { pages_alloc, pages_create, pages_put, pages_size, pages_used } from './
 // page entries and pins; the core's own users take iommu/direct.ts
 export { page_lookup } from './iommu/entry';
 export { pin_page_run, unpin_page_run } from './iommu/pfn';
+export { iommu_run } from './iommu/runs';
 export { iommu_read, iommu_write } from './iommu/rw';
+export { iommu_vaddr_invalidate, iommu_vaddr_update } from './iommu/vaddr';
 
 // zpci: stores and loads as instructions
 export { zpci_block_check, zpci_plan, zpci_store } from './zpci/store';

@@ -48,7 +48,12 @@ export interface CoreExports {
   iommu_unmap(iommu: number, iova: bigint, last: bigint, mode: number): number;
   iommu_unpin_all(iommu: number, iova: bigint, last: bigint): void;
   iommu_bisects(iommu: number, iova: bigint, last: bigint): number;
-  iommu_attach_domain(iommu: number, end: bigint): number;
+  iommu_pinned(iommu: number, iova: bigint, last: bigint): number;
+  iommu_next_map(iommu: number, iova: bigint): number;
+  iommu_run(iommu: number, iova: bigint): number;
+  iommu_vaddr_invalidate(iommu: number, iova: bigint, last: bigint, mode: number): number;
+  iommu_vaddr_update(iommu: number, mm: number, iova: bigint, last: bigint, vaddr: bigint, meta: number): number;
+  iommu_attach_domain(iommu: number, end: bigint, limit: number): number;
   iommu_detach_domain(iommu: number): void;
   iommu_inject(iommu: number, iova: bigint, readErrno: number, pinErrno: number): number;
   page_lookup(iommu: number, iova: bigint): number;
@@ -59,6 +64,7 @@ export interface CoreExports {
   iommu_dirty_start(iommu: number): number;
   iommu_dirty_stop(iommu: number): void;
   iommu_dirty_mark(iommu: number, iova: bigint, size: bigint): void;
+  iommu_dirty_fill(iommu: number): void;
   iommu_dirty_clear(iommu: number, iova: bigint, last: bigint): void;
   iommu_dirty_bits(iommu: number, iova: bigint, npage: number, out: number, shift: number, all: number): void;
   iommu_dirty_ranges(iommu: number, iova: bigint, last: bigint, out: number, max: number): number;
@@ -107,7 +113,7 @@ export class Core {
   #fault: CoreFault | null = null;
   #nextToken = 1;
   readonly #tokens = new WeakMap<object, number>();
-  readonly #regions = new Map<number, WeakRef<object>>();
+  readonly #regions = new Map<number, object>();
   #u8: Uint8Array;
   #view: DataView;
 
@@ -170,14 +176,21 @@ export class Core {
     if (token === undefined) {
       token = this.#nextToken++;
       this.#tokens.set(io, token);
-      this.#regions.set(token, new WeakRef(io));
+      this.#regions.set(token, io);
     }
     return token;
   }
 
+  /** Forgets a device region; hardware that still has it mapped then finds nothing there. */
+  ioForget(io: object): void {
+    const token = this.#tokens.get(io);
+    if (token !== undefined) this.#regions.delete(token);
+    this.#tokens.delete(io);
+  }
+
   /** The device region with this number. */
   ioRegion(token: number): object | undefined {
-    return this.#regions.get(token)?.deref();
+    return this.#regions.get(token);
   }
 
   /** Throws when the core is dead. */

@@ -5,6 +5,7 @@ import { type Core, type CoreOptions, type CoreSource, createCore } from './core
 import type { ActionFields, ActionResult, MachineDescription } from './devices/model.ts';
 import { Machine } from './machine.ts';
 import { VfioProcess } from './process.ts';
+import { type1Driver } from './vfio/iommu_type1.ts';
 import { noIommuDriver } from './vfio/noiommu.ts';
 import type { TaskOptions } from './vfio/task.ts';
 import { Vfio } from './vfio/vfio.ts';
@@ -57,7 +58,10 @@ export async function createVfioFrom(source: CoreSource, options: VfioOptions = 
   const core = await createCore(source, length === undefined ? options : { length, ...options });
   const kernel = new Vfio(core, {
     ...(options.clock === undefined ? {} : { clock: options.clock }),
-    iommuDrivers: (vfio) => [noIommuDriver(vfio)],
+    iommuDrivers: (vfio) => [
+      type1Driver(vfio, description.dma_entry_limit === undefined ? {} : { entryLimit: description.dma_entry_limit }),
+      noIommuDriver(vfio),
+    ],
   });
   return new VfioInstance(core, kernel, new Machine(kernel, description), options);
 }

@@ -101,6 +101,13 @@ export function iommu_dirty_start(iommu: usize): i32 {
   return -ENOMEM;
 }
 
+/** Marks every page of every map: hardware that left may have written anything. */
+export function iommu_dirty_fill(iommu: usize): void {
+  if (load<u32>(iommu, IOMMU_DIRTY_ON) == 0) return;
+  for (let map = ranges_from(iommu + MAPS, 0); map != 0; map = ranges_next(map))
+    dirty_mark(iommu, slot_key(map) >> 12, ((slot_last(map) - slot_key(map)) >> 12) + 1);
+}
+
 /** DIRTY_PAGES STOP: every bit is forgotten. */
 export function iommu_dirty_stop(iommu: usize): void {
   store<u32>(iommu, 0, IOMMU_DIRTY_ON);

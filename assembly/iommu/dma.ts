@@ -1,8 +1,8 @@
 // What the user maps: ranges of iova onto ranges of a task's virtual addresses. Mapping pins nothing by itself; a terabyte is one entry. Kernel
 // counterpart: vfio_dma_do_map / vfio_dma_do_unmap (spec iommu-type1 sections 4 and 5). The host checks arguments, this file the table.
 import {
-  EEXIST, EINVAL, ENOMEM, ENOSPC, IOMMU_AVAIL, IOMMU_DIRTY_ON, IOMMU_DOMAINS, IOMMU_NOTIFY_IOVA, IOMMU_NOTIFY_LAST, IOMMU_PINNED_PAGES,
-  IOMMU_UNMAPPED, UNMAP_AGAIN, UNMAP_ALL, UNMAP_NOTIFY, UNMAP_V1,
+  EEXIST, EINVAL, ENOMEM, ENOSPC, IOMMU_AVAIL, IOMMU_DIRTY_ON, IOMMU_DOMAINS, IOMMU_INVALID, IOMMU_NOTIFY_IOVA, IOMMU_NOTIFY_LAST, IOMMU_PINNED_PAGES,
+  IOMMU_UNMAPPED, MAP_VADDR_INVALID, MM_LIMIT, UNMAP_AGAIN, UNMAP_ALL, UNMAP_NOTIFY, UNMAP_V1,
 } from '../abi';
 import { dirty_clear, dirty_fits } from './dirty';
 import { entries_drop, entries_pinned, map_mm } from './entry';
@@ -33,7 +33,7 @@ export function iommu_map(iommu: usize, mm: usize, iova: u64, last: u64, vaddr: 
   const maps = iommu + MAPS;
   const map = ranges_insert(maps, <usize>load<u32>(iommu, ARENA), iova, last, vaddr, <u32>mm | meta);
   if (map == 0) return -ENOMEM;
-  if (load<u32>(iommu, IOMMU_DOMAINS) != 0) failed = runs_map(iommu, iova, last, vaddr, <u32>mm | meta, end);
+  if (load<u32>(iommu, IOMMU_DOMAINS) != 0) failed = runs_map(iommu, iova, last, vaddr, <u32>mm | meta, end, load<u32>(mm, MM_LIMIT));
   if (failed == 0 && load<u32>(iommu, IOMMU_DIRTY_ON) != 0 && !dirty_fits(iova, last)) {
     runs_unmap(iommu, iova, last, mm);
     failed = -EINVAL;
@@ -83,13 +83,14 @@ export function iommu_unmap(iommu: usize, iova: u64, last: u64, mode: u32): i32 
       const map = first + n;
       const key = slot_key(map);
       const end = slot_last(map);
-      if (load<u32>(iommu, IOMMU_PINNED_PAGES) != 0 && entries_pinned(iommu, key >> 12, end >> 12)) {
+      if (iommu_pinned(iommu, key, end)) {
         store<u64>(iommu, key, IOMMU_NOTIFY_IOVA);
         store<u64>(iommu, end, IOMMU_NOTIFY_LAST);
         pinned = true;
         break;
       }
       const mm = map_mm(slot_meta(map));
+      if (slot_meta(map) & MAP_VADDR_INVALID) store<u32>(iommu, load<u32>(iommu, IOMMU_INVALID) - 1, IOMMU_INVALID);
       if (load<u32>(iommu, IOMMU_DOMAINS) != 0) runs_unmap(iommu, key, end, mm);
       mm_put(mm);
       bytes += end - key + 1;
@@ -107,6 +108,22 @@ export function iommu_unmap(iommu: usize, iova: u64, last: u64, mode: u32): i32 
     }
   }
   return UNMAP_NOTIFY;
+}
+
+/**
+ * The first map that holds `iova` or lies behind it. @returns 1: it is [IOMMU_NOTIFY_IOVA, IOMMU_NOTIFY_LAST]; 0: there is none.
+ */
+export function iommu_next_map(iommu: usize, iova: u64): u32 {
+  const map = ranges_from(iommu + MAPS, iova);
+  if (map == 0) return 0;
+  store<u64>(iommu, slot_key(map), IOMMU_NOTIFY_IOVA);
+  store<u64>(iommu, slot_last(map), IOMMU_NOTIFY_LAST);
+  return 1;
+}
+
+/** Does a page in [iova, last] hold a pin? */
+export function iommu_pinned(iommu: usize, iova: u64, last: u64): bool {
+  return load<u32>(iommu, IOMMU_PINNED_PAGES) != 0 && entries_pinned(iommu, iova >> 12, last >> 12);
 }
 
 /** Takes every pin in [iova, last]: drivers were asked and did not let go. */

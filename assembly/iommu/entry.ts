@@ -139,6 +139,21 @@ export function entries_drop(iommu: usize, first: u64, last: u64): void {
   }
 }
 
+/** The pages [first, last] translate no more: unpinned entries vanish, pinned ones lose PTE_VALID. */
+export function entries_revoke(iommu: usize, first: u64, last: u64): void {
+  entries_drop(iommu, first, last);
+  const table = iommu + ENTRIES;
+  const end = last >> LEAF_SHIFT;
+  for (let i = radix_next(table, first >> LEAF_SHIFT); i <= end; i = radix_next(table, i + 1)) {
+    const leaf = radix_get(table, i);
+    for (let k: u64 = 0; k < 64; ++k) {
+      const page = (i << LEAF_SHIFT) + k;
+      const e = leaf + (<usize>k << 4);
+      if (page >= first && page <= last) store<u32>(e, load<u32>(e, PTE_FRAME) & ~PTE_VALID, PTE_FRAME);
+    }
+  }
+}
+
 /** Frees the leaf of this number, which holds nothing. */
 export function leaf_remove(iommu: usize, index: u64): void {
   if (load<u64>(iommu, LEAF_INDEX) == index) store<u64>(iommu, NO_INDEX, LEAF_INDEX);

@@ -1,6 +1,6 @@
 // Makes and destroys the iommu object (record.ts draws it), attaches it to a translation domain, and answers what the host asks about it.
 import { arena_alloc, arena_free } from '../arena';
-import { IOMMU_AVAIL, IOMMU_DOMAINS, IOMMU_FLAVOUR, IOMMU_PINNED_PAGES, UNMAP_ALL } from '../abi';
+import { ERANGE, IOMMU_AVAIL, IOMMU_DOMAINS, IOMMU_FLAVOUR, IOMMU_PINNED_PAGES, UNMAP_ALL } from '../abi';
 import { iommu_dirty_stop } from './dirty';
 import { iommu_unmap } from './dma';
 import { map_mm } from './entry';
@@ -46,17 +46,17 @@ export function iommu_destroy(iommu: usize): void {
 
 /**
  * One translation domain more. The first one pins every map.
- * @param end first iova that the unit cannot translate; 0: none. @returns 0 or runs_map's errno, then nothing is pinned and no domain added.
+ * @param end first iova that the unit cannot translate; 0: none. @param limit the caller's RLIMIT_MEMLOCK in pages. @returns 0 or runs_map's errno, then nothing is pinned and no domain added.
  */
-export function iommu_attach_domain(iommu: usize, end: u64): i32 {
+export function iommu_attach_domain(iommu: usize, end: u64, limit: u32): i32 {
   const domains = load<u32>(iommu, IOMMU_DOMAINS);
-  if (domains == 0) {
-    for (let map = ranges_from(iommu + MAPS, 0); map != 0; map = ranges_next(map)) {
-      const failed = runs_map(iommu, slot_key(map), slot_last(map), slot_value(map), slot_meta(map), end);
-      if (failed != 0) {
-        drop_runs(iommu, slot_key(map));
-        return failed;
-      }
+  for (let map = ranges_from(iommu + MAPS, 0); map != 0; map = ranges_next(map)) {
+    let failed: i32 = 0;
+    if (domains == 0) failed = runs_map(iommu, slot_key(map), slot_last(map), slot_value(map), slot_meta(map), end, limit);
+    else if (end != 0 && slot_last(map) >= end) return -ERANGE;
+    if (failed != 0) {
+      drop_runs(iommu, slot_key(map));
+      return failed;
     }
   }
   store<u32>(iommu, domains + 1, IOMMU_DOMAINS);

@@ -160,11 +160,16 @@ export function mm_find(mm: usize, vaddr: u64): usize {
   return ranges_find(mm + VMAS, vaddr);
 }
 
-/** Room in the task's limit for `npage` more locked pages? */
+/** Room for `npage` more locked pages? @param limit pages; largest = no limit. */
+export function mm_within(mm: usize, npage: u32, limit: u32): bool {
+  return limit == 0xffffffff || <u64>load<u32>(mm, MM_LOCKED) + <u64>npage <= <u64>limit;
+}
+
+/** Room in the task's own limit? */
 // @ts-expect-error: decorator
 @inline
 export function mm_may_lock(mm: usize, npage: u32): bool {
-  return <u64>load<u32>(mm, MM_LOCKED) + <u64>npage <= <u64>load<u32>(mm, MM_LIMIT) || load<u32>(mm, MM_LIMIT) == 0xffffffff;
+  return mm_within(mm, npage, load<u32>(mm, MM_LIMIT));
 }
 
 // @ts-expect-error: decorator

@@ -1,20 +1,20 @@
 // What a hardware IOMMU was given: runs of pages, pinned for as long as their map lasts. A terabyte in one piece is one run. Kernel
 // counterpart: vfio_pin_map_dma / vfio_unmap_unpin (spec iommu-type1 sections 1.1 and 4).
-import { EFAULT, ENOMEM, ERANGE, IOMMU_PIN_NTH, MAP_LOCK_CAP, PROT_READ, PROT_WRITE, VMA_IO, VMA_RAM, VMA_UNBACKED } from '../abi';
+import { EFAULT, ENOMEM, ERANGE, IOMMU_NOTIFY_IOVA, IOMMU_NOTIFY_LAST, IOMMU_PIN_NTH, MAP_LOCK_CAP, PROT_READ, PROT_WRITE, VMA_IO, VMA_RAM, VMA_UNBACKED } from '../abi';
 import { entries_count, map_mm } from './entry';
-import { mm_find, mm_lock, mm_may_lock } from './mm';
+import { mm_find, mm_lock, mm_within } from './mm';
 import { pages_get, pages_put } from './pages';
-import { ranges_from, slot_key, slot_last, slot_meta, slot_value } from './ranges';
+import { ranges_find, ranges_from, slot_key, slot_last, slot_meta, slot_value } from './ranges';
 import { ranges_insert, ranges_remove } from './ranges_edit';
 import { ARENA, PAGES, RUNS } from './record';
 
 /**
  * Pins the pages of one map and notes them as runs. Pages that drivers pinned already are charged already.
- * @param end first iova that the unit cannot translate; 0: none.
+ * @param end first iova that the unit cannot translate; 0: none. @param limit pages the task may have locked (the caller's RLIMIT_MEMLOCK).
  * @returns 0; -EFAULT nothing behind the address, or not with the map's permission; -ENOMEM RLIMIT_MEMLOCK or the heap; -ERANGE at or above
  * `end`. Nothing is pinned after a failure.
  */
-export function runs_map(iommu: usize, key: u64, last: u64, vaddr: u64, meta: u32, end: u64): i32 {
+export function runs_map(iommu: usize, key: u64, last: u64, vaddr: u64, meta: u32, end: u64, limit: u32): i32 {
   const mm = map_mm(meta);
   const arena = <usize>load<u32>(iommu, ARENA);
   const prot = meta & (PROT_READ | PROT_WRITE);
@@ -39,7 +39,7 @@ export function runs_map(iommu: usize, key: u64, last: u64, vaddr: u64, meta: u3
         if (nth <= npage) failed = -ENOMEM;
       }
       const newly = <u32>npage - entries_count(iommu, iova >> 12, stop >> 12, <u32>npage);
-      if ((meta & MAP_LOCK_CAP) == 0 && !mm_may_lock(mm, newly)) failed = -ENOMEM;
+      if ((meta & MAP_LOCK_CAP) == 0 && !mm_within(mm, newly, limit)) failed = -ENOMEM;
       if (failed != 0) break;
       if (end != 0 && stop >= end) {
         failed = -ERANGE;
@@ -60,6 +60,18 @@ export function runs_map(iommu: usize, key: u64, last: u64, vaddr: u64, meta: u3
   }
   runs_unmap(iommu, key, last, mm);
   return failed;
+}
+
+/**
+ * What the hardware finds at `iova`. @returns the run's VMA_* kind and PROT_* bits, with IOMMU_NOTIFY_IOVA the linear address or region token +
+ * offset behind `iova`, IOMMU_NOTIFY_LAST the last iova of the run; 0: a translation fault.
+ */
+export function iommu_run(iommu: usize, iova: u64): u32 {
+  const run = ranges_find(iommu + RUNS, iova);
+  if (run == 0) return 0;
+  store<u64>(iommu, slot_value(run) + (iova - slot_key(run)), IOMMU_NOTIFY_IOVA);
+  store<u64>(iommu, slot_last(run), IOMMU_NOTIFY_LAST);
+  return slot_meta(run);
 }
 
 /** Takes the runs of one map back and unpins their pages; pages that drivers still pin stay charged. */

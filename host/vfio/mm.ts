@@ -24,6 +24,8 @@ export interface IoMapping {
   read(offset: number, into: Uint8Array): boolean;
   /** Writes; false is a bus error. */
   write(offset: number, from: Uint8Array): boolean;
+  /** false: the device decodes no accesses now, so the region cannot be mapped for other devices' DMA. Absent: it always can. */
+  enabled?(): boolean;
 }
 
 /** What stands behind a range of virtual addresses. */
@@ -61,6 +63,8 @@ export class AddressSpace {
   #hit: Vma | undefined;
   #next = FIRST_VADDR;
   #record = 0;
+  /** Device regions ever shown here; hardware may have one mapped after its range went. */
+  readonly #regions = new Set<IoMapping>();
 
   constructor(core: Core, pages: PageAllocator) {
     this.#core = core;
@@ -158,6 +162,7 @@ export class AddressSpace {
           : [0n, VMA_UNBACKED];
     const result = this.#core.exports.mm_map(record, start, end - 1n, value, meta | prot);
     if (result < 0) return BigInt(result);
+    if (mapping.kind === 'io') this.#regions.add(mapping.io);
     this.#vmas.splice(at, 0, { start, end, read, write, mapping, file: file?.get() ?? null });
     if (addr === undefined) this.#next = end + PAGE;
     return start;
@@ -213,6 +218,8 @@ export class AddressSpace {
     this.#vmas = [];
     this.#hit = undefined;
     for (const vma of vmas) vma.file?.put();
+    for (const io of this.#regions) this.#core.ioForget(io);
+    this.#regions.clear();
   }
 
   #access(address: bigint, bytes: Uint8Array, write: boolean): boolean {
@@ -258,6 +265,10 @@ function behind(vma: Vma, address: bigint): Mapping {
   const { io } = mapping;
   return {
     kind: 'io',
-    io: { read: (at, into) => io.read(offset + at, into), write: (at, from) => io.write(offset + at, from) },
+    io: {
+      read: (at, into) => io.read(offset + at, into),
+      write: (at, from) => io.write(offset + at, from),
+      ...(io.enabled === undefined ? {} : { enabled: () => io.enabled?.() ?? true }),
+    },
   };
 }

@@ -2,6 +2,7 @@
 // (`ioctlRaw`, ...) or a VfioError (`ioctl`, ...). A trap inside the core marks it dead (CoreFault).
 import { EAGAIN, EBADF, EFAULT, EINVAL, PAGE_SIZE_4K } from '../assembly/abi.ts';
 import type { Clock } from './clock.ts';
+import type { Core } from './core.ts';
 import { VfioError } from './errno.ts';
 import { ioctlName } from './uapi/ioctl.ts';
 import type { StructBase } from './uapi/struct.ts';
@@ -33,11 +34,14 @@ const encoder = new TextEncoder();
 /** A process: its descriptors, its memory, its limits. Every call is synchronous, as system calls are. */
 export class VfioProcess {
   protected readonly system: Vfio;
+  /** The core whose memory is this process's RAM. */
+  readonly core: Core;
   /** The kernel's side of this process. */
   readonly task: Task;
 
   constructor(vfio: Vfio, options: TaskOptions = {}) {
     this.system = vfio;
+    this.core = vfio.core;
     this.task = vfio.task(options);
   }
 
@@ -96,7 +100,7 @@ export class VfioProcess {
       const file = this.task.file(fd);
       if (file === undefined) return this.task.fail(EBADF, `descriptor ${fd} is not open`);
       return file.ioctlAsync(this.task, request, this.argument(arg));
-    }).catch((error) => this.system.core.fault(error));
+    }).catch((error) => this.core.fault(error));
   }
 
   /** Reads into `buffer`: at `offset` (pread) or, without, from a stream. @returns bytes read. */
@@ -161,6 +165,12 @@ export class VfioProcess {
   }
   munmapRaw(address: bigint, length: bigint | number): number {
     return this.enter(() => this.task.mm.unmap(address, BigInt(length)));
+  }
+
+  /** Is any region of this device file mapped here? Then it may also be mapped for other devices to reach. */
+  mapsFile(fd: number): boolean {
+    const file = this.task.file(fd);
+    return file !== undefined && this.task.mm.maps(file);
   }
 
   /** A live view of anonymous memory: `length` bytes at `address`. @throws RangeError when that is not one mapping with memory behind it. */
@@ -270,12 +280,12 @@ export class VfioProcess {
 
   /** Every call goes through here: a trap inside the core marks it dead. @throws CoreFault */
   protected enter<T>(call: () => T): T {
-    this.system.core.assertAlive();
+    this.core.assertAlive();
     this.task.why = '';
     try {
       return call();
     } catch (error) {
-      this.system.core.fault(error);
+      this.core.fault(error);
     }
   }
 }

@@ -1,7 +1,7 @@
 // Helpers shared by the entries: how the compiled core's bytes become a module, and how an instance is put together.
 
 import type { Clock } from './clock.ts';
-import { type Core, type CoreOptions, type CoreSource, createCore } from './core.ts';
+import { type CoreOptions, type CoreSource, createCore } from './core.ts';
 import type { ActionFields, ActionResult, MachineDescription } from './devices/model.ts';
 import { Machine } from './machine.ts';
 import { VfioProcess } from './process.ts';
@@ -22,15 +22,13 @@ export interface VfioOptions extends CoreOptions, TaskOptions {
 
 /** An instance of the subsystem and its first process, whose calls it offers directly. */
 export class VfioInstance extends VfioProcess {
-  readonly core: Core;
   /** The kernel's registries: groups, devices, drivers. */
   readonly kernel: Vfio;
   /** What is plugged in, and the hardware's own actions. */
   readonly machine: Machine;
 
-  constructor(core: Core, kernel: Vfio, machine: Machine, options: TaskOptions) {
+  constructor(kernel: Vfio, machine: Machine, options: TaskOptions) {
     super(kernel, options);
-    this.core = core;
     this.kernel = kernel;
     this.machine = machine;
   }
@@ -63,5 +61,5 @@ export async function createVfioFrom(source: CoreSource, options: VfioOptions = 
       noIommuDriver(vfio),
     ],
   });
-  return new VfioInstance(core, kernel, new Machine(kernel, description), options);
+  return new VfioInstance(kernel, new Machine(kernel, description), options);
 }

@@ -82,6 +82,13 @@ export class FrameWriter {
         flags = FLAG_COMPRESSED;
       }
     }
+    await this.#link.send(this.#finish(type, flags, sent));
+    return FRAME_HEADER + sent;
+  }
+
+  /** Writes the header before a payload of `sent` bytes. @returns the whole frame, in the room. */
+  #finish(type: number, flags: number, sent: number): Uint8Array {
+    const { room } = this;
     const { view } = room;
     view.setUint32(0, FRAME_MAGIC, true);
     view.setUint16(4, type, true);
@@ -91,8 +98,7 @@ export class FrameWriter {
     view.setUint32(16, room.sum(FRAME_HEADER, sent), true);
     view.setUint32(20, room.sum(0, 20), true);
     this.digest.update(view);
-    await this.#link.send(room.bytes(0, FRAME_HEADER + sent));
-    return FRAME_HEADER + sent;
+    return room.bytes(0, FRAME_HEADER + sent);
   }
 
   /** Sends a payload from elsewhere. */
@@ -104,6 +110,13 @@ export class FrameWriter {
 
   sendJson(type: number, value: unknown): Promise<number> {
     return this.sendBytes(type, new TextEncoder().encode(JSON.stringify(value)));
+  }
+
+  /** Sends a copy and does not wait: last words that nobody may be listening to. Only between frames, or when the link is broken. */
+  post(type: number, value: unknown): void {
+    const payload = new TextEncoder().encode(JSON.stringify(value)).subarray(0, this.room.capacity);
+    this.room.bytes(FRAME_HEADER, payload.length).set(payload);
+    this.#link.send(this.#finish(type, 0, payload.length).slice()).catch(() => {});
   }
 
   release(): void {

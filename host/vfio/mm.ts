@@ -122,6 +122,11 @@ export class AddressSpace {
     return vma;
   }
 
+  /** Does any range show this file? */
+  maps(file: VfioFile): boolean {
+    return this.#vmas.some((vma) => vma.file === file);
+  }
+
   /** Maps `length` bytes of anonymous memory, zeroed. @returns its address, or -errno as a bigint. */
   mapAnonymous(
     length: bigint,

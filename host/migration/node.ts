@@ -1,0 +1,58 @@
+// Links over Node's streams: sockets, pipes, standard input and output, files. Node only; nothing else here imports it.
+import type { Duplex, Readable, Writable } from 'node:stream';
+import { type Link, LinkError, linkOf } from './link.ts';
+
+/** Writes one chunk and waits until the stream has done with it. */
+function write(stream: Writable, bytes: Uint8Array): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (stream.destroyed) {
+      reject(stream.errored ?? new LinkError('the stream is closed'));
+      return;
+    }
+    // A stream that dies with a chunk in its buffer may never call back for it.
+    const gone = () => reject(stream.errored ?? new LinkError('the stream was closed'));
+    stream.once('close', gone);
+    stream.write(bytes, (error) => {
+      stream.removeListener('close', gone);
+      if (error) reject(error);
+      else resolve();
+    });
+  });
+}
+
+/** A pair of Node streams, or the two halves of one. */
+export function nodeLink(readable: Readable, writable: Writable): Link {
+  // Errors come out of the iterator and the writes; an emitter without listener would end the process.
+  readable.on('error', () => {});
+  writable.on('error', () => {});
+  let closed = false;
+  return linkOf(
+    readable as AsyncIterable<Uint8Array>,
+    (bytes) => write(writable, bytes),
+    async (reason) => {
+      if (closed) return;
+      closed = true;
+      if (reason !== undefined) {
+        const error = reason instanceof Error ? reason : new LinkError(String(reason));
+        writable.destroy(error);
+        readable.destroy(error);
+      } else if (!writable.destroyed) await new Promise<void>((resolve) => writable.end(resolve));
+    },
+  );
+}
+
+/** A socket (TCP, UNIX domain) or any other duplex stream. */
+export const socketLink = (socket: Duplex): Link => nodeLink(socket, socket);
+
+/** Bytes into a writable stream, for `Migration.save`. Resolves when the stream has ended and taken everything. */
+export async function writeAll(bytes: AsyncIterable<Uint8Array>, stream: Writable): Promise<void> {
+  let failed: unknown = null;
+  stream.on('error', (error) => {
+    failed = error;
+  });
+  for await (const chunk of bytes) await write(stream, chunk);
+  await new Promise<void>((resolve, reject) => {
+    stream.once('close', () => (failed === null ? resolve() : reject(failed)));
+    stream.end();
+  });
+}

@@ -1,0 +1,228 @@
+// The guest's RAM during a migration: sets of pages to send, the payloads of PAGES frames on both sides, and the journal that puts a destination back as
+// it was. Payload layout: frames.ts.
+import { PAGE_SIZE_4K } from '../../assembly/abi.ts';
+import type { Core } from '../core.ts';
+import type { VfioProcess } from '../process.ts';
+import { PAGES_HEADER, RUN_SIZE } from './frames.ts';
+import type { FrameRoom } from './stream.ts';
+import type { MigrationRam } from './types.ts';
+
+/** Which pages of a block: one bit each. */
+export class PageSet {
+  readonly pages: number;
+  readonly words: Uint32Array;
+  count = 0;
+
+  constructor(pages: number) {
+    this.pages = pages;
+    this.words = new Uint32Array(Math.ceil(pages / 32));
+  }
+
+  has(page: number): boolean {
+    return (this.words[page >>> 5]! & (1 << (page & 31))) !== 0;
+  }
+
+  /** Adds pages [from, to), cut to the block. */
+  add(from: number, to: number): void {
+    const last = Math.min(to, this.pages);
+    for (let page = Math.max(0, from); page < last; page++) {
+      if (this.has(page)) continue;
+      this.words[page >>> 5]! |= 1 << (page & 31);
+      this.count++;
+    }
+  }
+
+  fill(): void {
+    this.words.fill(0xffffffff);
+    const rest = this.pages & 31;
+    if (rest !== 0) this.words[this.words.length - 1] = (1 << rest) - 1;
+    this.count = this.pages;
+  }
+
+  /** ORs a bitmap of this block, bit i of byte i >> 3 for page i. */
+  merge(bitmap: Uint8Array): void {
+    for (let byte = 0; byte < bitmap.length; byte++) {
+      const bits = bitmap[byte]!;
+      if (bits === 0) continue;
+      for (let bit = 0; bit < 8; bit++) if ((bits & (1 << bit)) !== 0) this.add(byte * 8 + bit, byte * 8 + bit + 1);
+    }
+  }
+
+  /** Takes the first run of set pages at or after `from`, at most `max` long. @returns null when there is none. */
+  take(from: number, max: number): { first: number; pages: number } | null {
+    let page = from;
+    while (page < this.pages && !this.has(page)) {
+      // Skips whole words without a bit.
+      page = this.words[page >>> 5]! >>> (page & 31) === 0 ? ((page >>> 5) + 1) << 5 : page + 1;
+    }
+    if (page >= this.pages) return null;
+    const first = page;
+    while (page < this.pages && page - first < max && this.has(page)) {
+      this.words[page >>> 5]! &= ~(1 << (page & 31));
+      page++;
+    }
+    this.count -= page - first;
+    return { first, pages: page - first };
+  }
+}
+
+/** A block with its place in the core's memory. */
+export interface RamBlock {
+  readonly name: string;
+  readonly address: bigint;
+  readonly size: number;
+  readonly pages: number;
+  readonly iova: bigint | null;
+  /** Linear address of its first byte. */
+  readonly linear: number;
+}
+
+/** @throws RangeError when a block is not page aligned, or not one mapping with memory behind it. */
+export function ramBlocks(process: VfioProcess, ram: readonly MigrationRam[]): RamBlock[] {
+  return ram.map(({ name, address, size, iova }) => {
+    if (size <= 0 || size % PAGE_SIZE_4K !== 0 || address % BigInt(PAGE_SIZE_4K) !== 0n)
+      throw new RangeError(`RAM "${name}" is not made of whole pages`);
+    const view = process.view(address, size);
+    return { name, address, size, pages: size / PAGE_SIZE_4K, iova: iova ?? null, linear: view.byteOffset };
+  });
+}
+
+/** Pages that fit into a frame of this capacity, one run each in the worst case. */
+export const pagesPerFrame = (capacity: number): number =>
+  Math.floor((capacity - PAGES_HEADER) / (PAGE_SIZE_4K + RUN_SIZE));
+
+/** What a filled payload holds. */
+export interface PagesPayload {
+  readonly length: number;
+  readonly pages: number;
+  readonly zeroPages: number;
+}
+
+/**
+ * Fills the room with the next pages of the set, taking them out of it. Pages of zeros travel as a run without data.
+ * @returns null when the set is empty.
+ */
+export function fillPages(room: FrameRoom, index: number, block: RamBlock, set: PageSet): PagesPayload | null {
+  const { core } = room;
+  const limit = pagesPerFrame(room.capacity);
+  const runs: Array<{ first: number; pages: number; zero: boolean }> = [];
+  let pages = 0;
+  let zeroPages = 0;
+  for (let from = 0; pages < limit && runs.length < limit; ) {
+    const taken = set.take(from, limit - pages);
+    if (taken === null) break;
+    for (let page = taken.first; page < taken.first + taken.pages; page++) {
+      const zero = core.exports.is_zero(block.linear + page * PAGE_SIZE_4K, PAGE_SIZE_4K) !== 0;
+      const last = runs.at(-1);
+      if (last !== undefined && last.zero === zero && last.first + last.pages === page) last.pages++;
+      else if (runs.length === limit) set.add(page, page + 1);
+      else runs.push({ first: page, pages: 1, zero });
+      if (set.has(page)) continue;
+      if (zero) zeroPages++;
+      else pages++;
+    }
+    from = taken.first + taken.pages;
+  }
+  if (runs.length === 0) return null;
+  const { view } = room;
+  const base = room.payload - room.address;
+  view.setUint32(base, index, true);
+  view.setUint32(base + 4, runs.length, true);
+  let data = base + PAGES_HEADER + runs.length * RUN_SIZE;
+  runs.forEach((run, i) => {
+    const at = base + PAGES_HEADER + i * RUN_SIZE;
+    view.setUint32(at, run.first, true);
+    view.setUint32(at + 4, run.pages, true);
+    view.setUint32(at + 8, run.zero ? 1 : 0, true);
+    view.setUint32(at + 12, 0, true);
+    if (run.zero) return;
+    const size = run.pages * PAGE_SIZE_4K;
+    const from = block.linear + run.first * PAGE_SIZE_4K;
+    core.u8.copyWithin(room.address + data, from, from + size);
+    data += size;
+  });
+  return { length: data - base, pages, zeroPages };
+}
+
+/** Remembers what a destination's pages held before the stream touched them; pages of zeros cost a bit. */
+export class PageJournal {
+  readonly #core: Core;
+  readonly #blocks: readonly RamBlock[];
+  readonly #seen: PageSet[];
+  readonly #saved = new Map<number, Uint8Array>();
+
+  constructor(core: Core, blocks: readonly RamBlock[]) {
+    this.#core = core;
+    this.#blocks = blocks;
+    this.#seen = blocks.map((block) => new PageSet(block.pages));
+  }
+
+  note(index: number, page: number): void {
+    const seen = this.#seen[index]!;
+    if (seen.has(page)) return;
+    seen.add(page, page + 1);
+    const linear = this.#blocks[index]!.linear + page * PAGE_SIZE_4K;
+    if (this.#core.exports.is_zero(linear, PAGE_SIZE_4K) === 0)
+      this.#saved.set(linear, this.#core.u8.slice(linear, linear + PAGE_SIZE_4K));
+  }
+
+  /** Puts everything back. */
+  undo(): void {
+    this.#seen.forEach((seen, index) => {
+      const { linear } = this.#blocks[index]!;
+      for (let run = seen.take(0, seen.pages); run !== null; run = seen.take(run.first + run.pages, seen.pages)) {
+        const from = linear + run.first * PAGE_SIZE_4K;
+        this.#core.u8.fill(0, from, from + run.pages * PAGE_SIZE_4K);
+      }
+    });
+    for (const [linear, bytes] of this.#saved) this.#core.u8.set(bytes, linear);
+    this.#saved.clear();
+  }
+}
+
+/**
+ * Checks a PAGES payload completely, then puts its pages in place.
+ * @returns what it held, or in words what is wrong with it; then nothing was changed.
+ */
+export function applyPages(
+  room: FrameRoom,
+  length: number,
+  blocks: readonly RamBlock[],
+  journal: PageJournal,
+): PagesPayload | string {
+  const { view, core } = room;
+  const base = room.payload - room.address;
+  if (length < PAGES_HEADER) return 'shorter than its own header';
+  const index = view.getUint32(base, true);
+  const count = view.getUint32(base + 4, true);
+  const block = blocks[index];
+  if (block === undefined) return `block ${index} is unknown`;
+  if (count === 0 || count > (length - PAGES_HEADER) / RUN_SIZE) return `${count} runs do not fit`;
+  let data = PAGES_HEADER + count * RUN_SIZE;
+  let pages = 0;
+  let zeroPages = 0;
+  const runs: Array<{ first: number; pages: number; data: number }> = [];
+  for (let i = 0; i < count; i++) {
+    const at = base + PAGES_HEADER + i * RUN_SIZE;
+    const first = view.getUint32(at, true);
+    const n = view.getUint32(at + 4, true);
+    const kind = view.getUint32(at + 8, true);
+    if (n === 0 || first + n > block.pages) return `run ${i}: pages ${first} to ${first + n} of ${block.pages}`;
+    if (kind > 1 || view.getUint32(at + 12, true) !== 0) return `run ${i} is of an unknown kind`;
+    runs.push({ first, pages: n, data: kind === 1 ? -1 : data });
+    if (kind === 1) zeroPages += n;
+    else {
+      pages += n;
+      data += n * PAGE_SIZE_4K;
+    }
+  }
+  if (data !== length) return `${length} bytes where the runs say ${data}`;
+  for (const run of runs) {
+    for (let page = run.first; page < run.first + run.pages; page++) journal.note(index, page);
+    const to = block.linear + run.first * PAGE_SIZE_4K;
+    const size = run.pages * PAGE_SIZE_4K;
+    if (run.data < 0) core.u8.fill(0, to, to + size);
+    else core.u8.copyWithin(to, room.payload + run.data, room.payload + run.data + size);
+  }
+  return { length, pages, zeroPages };
+}

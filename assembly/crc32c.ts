@@ -55,26 +55,11 @@ export function crc32c(table: usize, crc: u32, p: usize, len: usize): u32 {
   let state = ~crc;
   if (len >= FOLD_MIN) {
     const blocks = len & ~(<usize>15);
-    state = folded(table, state, p, blocks, 0);
+    state = folded(table, state, p, blocks);
     p += blocks;
     len -= blocks;
   }
   return ~sliced(table, state, p, len);
-}
-
-/**
- * Continues a sum over [p, p + len) and copies these bytes to `to` in the same pass. The ranges must lie in memory and must not overlap.
- * @returns the sum.
- */
-export function crc32c_copy(table: usize, crc: u32, to: usize, p: usize, len: usize): u32 {
-  if (len < FOLD_MIN) {
-    memory.copy(to, p, len);
-    return crc32c(table, crc, to, len);
-  }
-  const blocks = len & ~(<usize>15);
-  const state = folded(table, ~crc, p, blocks, to);
-  memory.copy(to + blocks, p + blocks, len - blocks);
-  return ~sliced(table, state, p + blocks, len - blocks);
 }
 
 // @ts-expect-error: decorator
@@ -122,11 +107,8 @@ function multiply(a: u32, b: u32): u32 {
   return product;
 }
 
-/**
- * Sum over whole blocks, at least FOLD_MIN bytes: everything but the last HISTORY bytes is folded into them.
- * @param copy where the input goes as well; 0: nowhere.
- */
-function folded(table: usize, state: u32, p: usize, len: usize, copy: usize): u32 {
+/** Sum over whole blocks, at least FOLD_MIN bytes: everything but the last HISTORY bytes is folded into them. */
+function folded(table: usize, state: u32, p: usize, len: usize): u32 {
   const history = table + TABLE_SIZE;
   const work = history + HISTORY;
   memory.fill(history, 0, HISTORY);
@@ -137,12 +119,7 @@ function folded(table: usize, state: u32, p: usize, len: usize, copy: usize): u3
   let left = len - HISTORY;
   while (left > 0) {
     const n = min(left, CHUNK);
-    if (copy == 0) fold(work + from, p + from, n - from);
-    else {
-      memory.copy(copy, p, from);
-      fold_copy(work + from, p + from, n - from, copy + from);
-      copy += n;
-    }
+    fold(work + from, p + from, n - from);
     memory.copy(history, work + n - HISTORY, HISTORY);
     from = 0;
     p += n;
@@ -150,7 +127,6 @@ function folded(table: usize, state: u32, p: usize, len: usize, copy: usize): u3
   }
   // The last blocks get what the eliminated ones owe them; among themselves they owe nothing.
   memory.copy(work, p, HISTORY);
-  if (copy != 0) memory.copy(copy, p, HISTORY);
   settle(work, history + HISTORY - D1, D1);
   settle(work, history + HISTORY - D2, D2);
   settle(work, history + HISTORY - D3, D3);
@@ -171,14 +147,6 @@ function debts(to: usize): v128 {
 /** Writes n bytes of folded blocks at `to`; the HISTORY bytes in front of it hold the ones before. */
 function fold(to: usize, p: usize, n: usize): void {
   for (const end = p + n; p < end; p += 16, to += 16) v128.store(to, v128.xor(v128.load(p), debts(to)));
-}
-
-function fold_copy(to: usize, p: usize, n: usize, copy: usize): void {
-  for (const end = p + n; p < end; p += 16, to += 16, copy += 16) {
-    const block = v128.load(p);
-    v128.store(copy, block);
-    v128.store(to, v128.xor(block, debts(to)));
-  }
 }
 
 function settle(to: usize, from: usize, n: usize): void {

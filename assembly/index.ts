@@ -42,7 +42,7 @@ export { iommu_vaddr_invalidate, iommu_vaddr_update } from './iommu/vaddr';
 export { zpci_block_check, zpci_plan, zpci_store } from './zpci/store';
 
 // crc32c: check sums of migration frames
-export { crc32c, crc32c_copy, crc32c_create, crc32c_destroy } from './crc32c';
+export { crc32c, crc32c_create, crc32c_destroy } from './crc32c';
 
 // mem: pages that need not travel
 export { is_zero } from './mem';

@@ -16,7 +16,6 @@ export interface CoreExports {
   crc32c_create(arena: number): number;
   crc32c_destroy(arena: number, table: number): void;
   crc32c(table: number, crc: number, address: number, length: number): number;
-  crc32c_copy(table: number, crc: number, to: number, address: number, length: number): number;
   is_zero(address: number, length: number): number;
   zpci_plan(plan: number, capacity: number, io: number, mem: number, len: number, rules: number): number;
   zpci_block_check(io: number, len: number, gaddr: number, rules: number): number;

@@ -10,6 +10,32 @@ export { Core, CoreFault, type CoreOptions } from './core.ts';
 export type { DeviceDescription, MachineDescription } from './devices/model.ts';
 export { errnoName, VfioError } from './errno.ts';
 export { DEFAULT_DEVICES, Machine } from './machine.ts';
+export {
+  type PortLike,
+  portLink,
+  readableBytes,
+  type WebSocketLike,
+  webSocketLink,
+  webStreamLink,
+} from './migration/adapters.ts';
+export { StreamError, type StreamFault } from './migration/frames.ts';
+export { type Link, LinkError, linkOf, linkPair, Pipe } from './migration/link.ts';
+export { Migration } from './migration/migration.ts';
+export {
+  type ConvergencePolicy,
+  type CpuDirtyLog,
+  type MigrationDevice,
+  MigrationError,
+  type MigrationGuest,
+  type MigrationOptions,
+  type MigrationOutcome,
+  type MigrationPhase,
+  type MigrationProgress,
+  type MigrationRam,
+  type MigrationReport,
+  type PeerMapping,
+  type RoundReport,
+} from './migration/types.ts';
 export { type IoctlArg, type MmapOptions, VfioProcess } from './process.ts';
 export { type Mismatch, type ResultLine, runScript, type ScriptOptions, type ScriptOutcome } from './script/run.ts';
 export { type TraceSink, trace } from './script/trace.ts';

@@ -52,11 +52,14 @@ export abstract class DeviceFile extends VfioFile {
   }
 
   override async ioctlAsync(task: Task, request: number, arg: UserArg): Promise<number> {
-    const { ops, gate } = this.device;
+    const { ops, gate, migration } = this.device;
     const held = this.accessGranted ? gate?.ioctl(task, request) : undefined;
     if (held !== undefined) return held;
-    const slow = this.accessGranted ? ops.ioctlAsync?.(this.device, task, request, arg) : null;
-    return slow ?? this.ioctl(task, request, arg);
+    const slow = this.accessGranted ? (ops.ioctlAsync?.(this.device, task, request, arg) ?? null) : null;
+    if (slow === null) return this.ioctl(task, request, arg);
+    const result = await slow;
+    if (request === VFIO_DEVICE_RESET && result >= 0) migration?.reset();
+    return result;
   }
 
   override read(task: Task, buffer: UserBuffer, offset: bigint | null): number {

@@ -2,7 +2,7 @@
 import type { Core } from '../../host/core.ts';
 import type { CpuDirtyLog, MigrationGuest, MigrationRam } from '../../host/migration/types.ts';
 import { VfioProcess } from '../../host/process.ts';
-import { DeviceFile } from '../../host/vfio/device.ts';
+import { GroupDeviceFile } from '../../host/vfio/device_file.ts';
 import { Vfio } from '../../host/vfio/vfio.ts';
 import { BankDevice } from './migratable.ts';
 
@@ -30,9 +30,7 @@ export class TinyGuest {
     const fds = this.banks.map((bank, i) => {
       vfio.registerDevice(bank, String(90 + i), 'emulated');
       bank.open();
-      const file = new DeviceFile(bank, () => bank.close());
-      file.accessGranted = true;
-      return task.install(file);
+      return task.install(new GroupDeviceFile(bank, () => bank.close()));
     });
     let iova = 0n;
     this.ram = blocks.map((pages, i) => {

@@ -40,7 +40,7 @@ describe('crc32c', () => {
   });
 
   it('equals the model at every border of the code, aligned or not, with any start', async () => {
-    const { core, base, sum, record } = await table();
+    const { core, base, sum } = await table();
     const random = new Random();
     for (let i = 0; i < 40000; i++) core.u8[base + i] = random.int(256);
     const lengths = [
@@ -52,11 +52,6 @@ describe('crc32c', () => {
         const crc = random.int(2 ** 31);
         const expected = model(crc, core.u8.subarray(base + offset, base + offset + length));
         expect(sum(length, crc, base + offset), `${length} at ${offset}`).toBe(expected);
-        const to = base + 65536;
-        core.u8.fill(0xee, to, to + length + 1);
-        expect(core.exports.crc32c_copy(record, crc, to, base + offset, length) >>> 0).toBe(expected);
-        expect(model(crc, core.u8.subarray(to, to + length))).toBe(expected);
-        expect(core.u8[to + length]).toBe(0xee);
       }
   });
 

@@ -33,6 +33,7 @@ import type { UserArg, UserBuffer } from '../../vfio/user.ts';
 import type { Vfio } from '../../vfio/vfio.ts';
 import { MttyConfig } from './mtty_config.ts';
 import { MttyIrqs } from './mtty_irqs.ts';
+import { mttyAccess, mttyLog, mttyMigration } from './mtty_migration.ts';
 
 export const MTTY_PARENT = '/sys/devices/virtual/mtty/mtty';
 /** Ports of one parent, shared by all its devices. */
@@ -44,7 +45,7 @@ const BAR_SIZE = 8;
 export class MttyDevice extends VfioDevice {
   readonly ports: UartState[];
   readonly config: MttyConfig;
-  readonly irqs = new MttyIrqs();
+  readonly irqs: MttyIrqs;
   /** Gives the ports back. */
   readonly onRelease: () => void;
 
@@ -52,6 +53,7 @@ export class MttyDevice extends VfioDevice {
     super(vfio, name, MTTY_OPS);
     this.ports = Array.from({ length: ports }, newUart);
     this.config = new MttyConfig(ports);
+    this.irqs = new MttyIrqs(this.migration);
     this.onRelease = onRelease;
   }
 
@@ -164,6 +166,9 @@ export const MTTY_OPS: VfioDeviceOps<MttyDevice> = {
   read,
   write,
   closeDevice: (device) => device.irqs.disable(),
+  migration: mttyMigration,
+  log: mttyLog,
+  access: mttyAccess,
   release: (device) => device.onRelease(),
 };
 

@@ -10,6 +10,7 @@ import {
   VFIO_PCI_MSI_IRQ_INDEX,
 } from '../../uapi/constants.ts';
 import { EventFdSlot, eventFdOf, type IrqSet } from '../../vfio/irqs.ts';
+import type { MigrationMachine } from '../../vfio/migration.ts';
 import type { Task } from '../../vfio/task.ts';
 
 const NONE = -1;
@@ -19,9 +20,16 @@ export class MttyIrqs {
   mode = NONE;
   masked = false;
   readonly #slot = new EventFdSlot();
+  readonly #migration: MigrationMachine | null;
+
+  /** @param migration remembers what a restored card raises before its user has set interrupts up. */
+  constructor(migration: MigrationMachine | null) {
+    this.#migration = migration;
+  }
 
   /** The card's interrupt: an INTx masks itself. */
   fire(): void {
+    if (this.mode === NONE) this.#migration?.holdInterrupt(0);
     if (this.mode === NONE || (this.mode === VFIO_PCI_INTX_IRQ_INDEX && this.masked)) return;
     if (this.mode === VFIO_PCI_INTX_IRQ_INDEX) this.masked = true;
     this.#slot.signal();
@@ -67,6 +75,7 @@ export class MttyIrqs {
       if (typeof eventfd === 'number') return eventfd;
       this.#slot.bind(eventfd);
       this.mode = index;
+      if (this.#migration?.releaseInterrupt(0)) this.fire();
       return 0;
     }
     if (!active) return task.fail(EINVAL, 'this mode is not active');

@@ -107,10 +107,13 @@ export class CcwMachine<H extends SubchannelHardware = ScriptedSubchannel> {
   }
 }
 
-export async function ccwMachine(): Promise<CcwMachine> {
+/** @param hardware default a scripted subchannel with four paths. */
+export async function ccwMachine<H extends SubchannelHardware = ScriptedSubchannel>(
+  hardware?: H,
+): Promise<CcwMachine<H>> {
   const clock = new ManualClock();
   const vfio = await createVfio({ clock, machine: { devices: [] } });
-  return new CcwMachine(vfio, clock, new ScriptedSubchannel({ busId: SUBCHANNEL }));
+  return new CcwMachine(vfio, clock, hardware ?? (new ScriptedSubchannel({ busId: SUBCHANNEL }) as unknown as H));
 }
 
 export const NOTHING = { pins: 0, locked: 0, bytes: 0, files: 0 };

@@ -26,9 +26,16 @@ const CLEAR_TRIES = 255;
 
 /** What is left of the tries to end a program from the outside; made afresh for every quiesce. */
 export interface EndTries {
-  left: number;
+  halts: number;
+  clears: number;
+  steps: number;
 }
-export const endTries = (): EndTries => ({ left: CLEAR_TRIES });
+/** The steps are bounded too: instructions that fail use up no try, and the subchannel may stay busy for ever. */
+export const endTries = (): EndTries => ({
+  halts: HALT_TRIES,
+  clears: CLEAR_TRIES,
+  steps: 1 + HALT_TRIES + CLEAR_TRIES,
+});
 
 export class IoSubchannel {
   readonly hardware: SubchannelHardware;
@@ -121,6 +128,7 @@ export class IoSubchannel {
    * @returns 0 nothing runs any more; -EBUSY a halt or clear was accepted, its interruption is to come; -EIO out of tries; -ENODEV.
    */
   cancelHaltClear(tries: EndTries): number {
+    if (tries.steps-- === 0) return -EIO;
     if (!this.store()) return -ENODEV;
     if (!this.enabled) return 0;
     const pending = this.#scsw;
@@ -128,18 +136,17 @@ export class IoSubchannel {
       const cc = this.hardware.xsch();
       if (cc === 0) return 0;
       if (cc === 3) return -ENODEV;
-      tries.left = HALT_TRIES;
+      tries.halts = HALT_TRIES;
     }
     if ((pending & SCSW_ACTL_CLEAR_PENDING) === 0) {
-      while (tries.left > 0) {
-        tries.left--;
+      while (tries.halts > 0) {
+        tries.halts--;
         const result = this.halt();
         if (result !== -EBUSY) return result === 0 ? -EBUSY : result;
       }
-      tries.left = CLEAR_TRIES;
     }
-    if (tries.left === 0) return -EIO;
-    tries.left--;
+    if (tries.clears === 0) return -EIO;
+    tries.clears--;
     const result = this.clear();
     return result === 0 ? -EBUSY : result;
   }

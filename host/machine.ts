@@ -44,6 +44,8 @@ export class Machine {
   readonly description: Required<Pick<MachineDescription, 'devices' | 'seed'>> & MachineDescription;
   /** Actions of the hardware by device name. */
   readonly actions: ReadonlyMap<string, DeviceActions>;
+  /** The unit in front of the machine's ordinary PCI functions. */
+  readonly pciIommu: HwIommu = pciIommu();
 
   /** @throws TypeError unknown model, a name or group that cannot be, or an option that the model cannot honour. */
   constructor(vfio: Vfio, description: MachineDescription = {}) {
@@ -51,7 +53,6 @@ export class Machine {
     this.description = { ...description, devices: description.devices ?? DEFAULT_DEVICES, seed: description.seed ?? 1 };
     const actions = new Map<string, DeviceActions>();
     this.actions = actions;
-    const unit = pciIommu();
     this.description.devices.forEach((device, index) => {
       const factory = Object.hasOwn(MODELS, device.model) ? MODELS[device.model] : undefined;
       if (factory === undefined)
@@ -63,7 +64,7 @@ export class Machine {
         vfio,
         description: device,
         groupName,
-        pciIommu: unit,
+        pciIommu: this.pciIommu,
         seed: this.description.seed,
         addPhysical: (added, hw) =>
           device['noiommu'] === true

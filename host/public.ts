@@ -8,6 +8,19 @@ export { Region, type Width } from './classes/region.ts';
 export { type Clock, ManualClock, systemClock } from './clock.ts';
 export { Core, CoreFault, type CoreOptions } from './core.ts';
 export type { DeviceDescription, MachineDescription } from './devices/model.ts';
+export { type DeviceMemory, DmaPort, type DmaResult, whenDone } from './devices/dma.ts';
+export { PciConfigSpace, type PciIdentity } from './devices/pci_config.ts';
+export {
+  type PciBar,
+  type PciBarOptions,
+  PciDevice,
+  type PciDeviceOptions,
+  type PciHost,
+  type Width,
+} from './devices/pci_device.ts';
+export { type MessageSink, Msi, type MsiOptions, Msix, type MsixOptions } from './devices/pci_msi.ts';
+export type { PciArchHook, PciDeviceRegion, VfioPciDevice, VfioPciOptions } from './drivers/pci/device.ts';
+export { type PlugOptions, unplugPci } from './drivers/pci/plug.ts';
 export { errnoName, VfioError } from './errno.ts';
 export { DEFAULT_DEVICES, Machine } from './machine.ts';
 export {

@@ -3,6 +3,9 @@
 import type { Clock } from './clock.ts';
 import { type CoreOptions, type CoreSource, createCore } from './core.ts';
 import type { ActionFields, ActionResult, MachineDescription } from './devices/model.ts';
+import type { PciDevice } from './devices/pci_device.ts';
+import type { VfioPciDevice } from './drivers/pci/device.ts';
+import { type PlugOptions, plugPci } from './drivers/pci/plug.ts';
 import { Machine } from './machine.ts';
 import { VfioProcess } from './process.ts';
 import { type1Driver } from './vfio/iommu_type1.ts';
@@ -41,6 +44,14 @@ export class VfioInstance extends VfioProcess {
     const run = this.machine.actions.get(name)?.[action];
     if (run === undefined) throw new TypeError(`there is no action ${action} of ${name}`);
     return this.enter(() => run(fields));
+  }
+
+  /**
+   * Plugs a PCI function of the caller's own making into the running machine and binds it to vfio-pci (docs/how-to/write-a-device.md).
+   * @returns the device; `name` and `group.name` are what a user opens. @throws RangeError the name is not a PCI address or is taken.
+   */
+  plug(hw: PciDevice, options?: PlugOptions): VfioPciDevice {
+    return plugPci(this.kernel, hw, this.machine.pciIommu, options);
   }
 
   /** Another process against the same instance, with its own memory, descriptors and limits. */

@@ -1,0 +1,49 @@
+// Plugs a function that an embedder wrote into a machine that runs: the public way to a device of one's own.
+import type { PciDevice } from '../../devices/pci_device.ts';
+import type { HwIommu } from '../../vfio/ops.ts';
+import type { Vfio } from '../../vfio/vfio.ts';
+import { VfioPciDevice, type VfioPciOptions } from './device.ts';
+import { PciResetDomain } from './reset.ts';
+import { VFIO_PCI_OPS } from './vfio_pci.ts';
+
+/** How a function is plugged in. Everything has a default. */
+export interface PlugOptions extends VfioPciOptions {
+  /** PCI address. Default the next free one from 0000:00:10.0. */
+  readonly name?: string;
+  /** Number of its group. Default the next free one from 8. Functions of one group share their fate. */
+  readonly group?: number;
+  /** The function has a bus of its own: RESET and PCI_HOT_RESET work through it. */
+  readonly busReset?: boolean;
+}
+
+/**
+ * Puts `hw` behind `iommu` and binds it to vfio-pci.
+ * @returns the device; its name and `group.name` are what a user opens. @throws RangeError the name is not a PCI address or is taken.
+ */
+export function plugPci(vfio: Vfio, hw: PciDevice, iommu: HwIommu, options: PlugOptions = {}): VfioPciDevice {
+  const taken = new Set([...vfio.nodes.values()].map((device) => device.name));
+  let slot = 0x10;
+  while (taken.has(address(slot)) && slot < 0x1f) slot++;
+  const name = options.name ?? address(slot);
+  if (taken.has(name)) throw new RangeError(`${name} is taken`);
+  const domain = options.busReset === true ? { resetDomain: new PciResetDomain() } : {};
+  const device = new VfioPciDevice(vfio, name, VFIO_PCI_OPS, hw, { ...domain, ...options });
+  vfio.registerDevice(
+    device,
+    options.group === undefined ? vfio.nextGroupName() : String(options.group),
+    'iommu',
+    iommu,
+  );
+  return device;
+}
+
+const address = (slot: number): string => `0000:00:${slot.toString(16)}.0`;
+
+/** The host takes the function away: no further open; a user who has it open is asked to give it back. */
+export function unplugPci(device: VfioPciDevice, gone: () => void = () => {}): void {
+  device.vfio.unregisterDevice(device, () => {
+    device.options.resetDomain?.remove(device);
+    device.hw.host = null;
+    gone();
+  });
+}

@@ -7,8 +7,8 @@ export { Irq } from './classes/irq.ts';
 export { Region, type Width } from './classes/region.ts';
 export { type Clock, ManualClock, systemClock } from './clock.ts';
 export { Core, CoreFault, type CoreOptions } from './core.ts';
-export type { DeviceDescription, MachineDescription } from './devices/model.ts';
 export { type DeviceMemory, DmaPort, type DmaResult, whenDone } from './devices/dma.ts';
+export type { DeviceDescription, MachineDescription } from './devices/model.ts';
 export { PciConfigSpace, type PciIdentity } from './devices/pci_config.ts';
 export {
   type PciBar,

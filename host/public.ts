@@ -4,7 +4,7 @@ export { Device, type DeviceDetails } from './classes/device.ts';
 export { Group } from './classes/group.ts';
 export { Iommufd } from './classes/iommufd.ts';
 export { Irq } from './classes/irq.ts';
-export { Region, type Width } from './classes/region.ts';
+export { Region, type Width as RegionWidth } from './classes/region.ts';
 export { type Clock, ManualClock, systemClock } from './clock.ts';
 export { Core, CoreFault, type CoreOptions } from './core.ts';
 export { type DeviceMemory, DmaPort, type DmaResult, whenDone } from './devices/dma.ts';

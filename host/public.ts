@@ -22,6 +22,8 @@ export { type MessageSink, Msi, type MsiOptions, Msix, type MsixOptions } from '
 export type { PciArchHook, PciDeviceRegion, VfioPciDevice, VfioPciOptions } from './drivers/pci/device.ts';
 export { type PlugOptions, unplugPci } from './drivers/pci/plug.ts';
 export { errnoName, VfioError } from './errno.ts';
+export { type ContainerView, inspectContainer, type MapView, type PinView } from './inspect/container.ts';
+export { type CcwView, inspectProgram, type ProgramView, watchProgram } from './inspect/program.ts';
 export { DEFAULT_DEVICES, Machine } from './machine.ts';
 export {
   type PortLike,

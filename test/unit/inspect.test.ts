@@ -1,0 +1,53 @@
+// Looking into a container and a channel program without touching them.
+import { describe, expect, it } from 'vitest';
+import { Container, createVfio, inspectContainer, inspectProgram, ManualClock, VfioError } from '../../host/inline.ts';
+
+const DASD = '11111111-1111-4111-8111-111111111111';
+
+/** ORB: format 1, prefetch, 64-bit IDAWs, all paths; CPA 0x1000. */
+const ORB = new Uint8Array([0, 0, 0, 0, 0x00, 0xc2, 0xff, 0x00, 0, 0, 0x10, 0x00]);
+const START = new Uint8Array([0, 0, 0x40, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+/** Sense ID into 0x2ff0, 32 bytes, over a page edge; command chained to a NOP. */
+const CCWS = new Uint8Array([0xe4, 0x60, 0, 0x20, 0, 0, 0x2f, 0xf0, 0x03, 0x20, 0, 1, 0, 0, 0x20, 0]);
+
+async function disk() {
+  const clock = new ManualClock();
+  const vfio = await createVfio({ clock });
+  const container = new Container(vfio);
+  const group = container.attach(5);
+  const memory = container.map(0n, 0x10000);
+  const device = group.device(DASD);
+  memory.bytes.set(CCWS, 0x1000);
+  return { vfio, clock, container, group, device, memory };
+}
+
+describe('a program in flight', () => {
+  it('shows its chains, its address lists and its pins until it has ended', async () => {
+    const { vfio, clock, container, device } = await disk();
+    vfio.write(device.fd, new Uint8Array([...ORB, ...START]), 0n);
+    const program = inspectProgram(vfio, DASD);
+    expect(program?.chains).toHaveLength(1);
+    const [first, second] = program?.chains[0]?.ccws ?? [];
+    expect(first).toMatchObject({ guest: 0x1000, cmd: 0xe4, flags: 0x64, count: 0x20 });
+    expect(first?.idaws).toHaveLength(2);
+    expect(second).toMatchObject({ guest: 0x1008, cmd: 0x03 });
+    const view = inspectContainer(vfio, container.fd);
+    expect(view.maps).toEqual([{ iova: 0n, last: 0xffffn }]);
+    expect(view.pins.map(({ iova, count }) => [iova, count])).toEqual([
+      [0x2000n, 1],
+      [0x3000n, 1],
+    ]);
+    expect(program?.pinned.map((pin) => pin.linear << 12)).toEqual(view.pins.map((pin) => pin.linear));
+    clock.advance(100);
+    expect(inspectProgram(vfio, DASD)).toBeNull();
+    expect(inspectContainer(vfio, container.fd).pins).toEqual([]);
+  });
+
+  it('refuses what it cannot look into', async () => {
+    const { vfio, device } = await disk();
+    expect(() => inspectContainer(vfio, device.fd)).toThrow(VfioError);
+    expect(() => inspectContainer(vfio, 77)).toThrow('EBADF');
+    expect(() => inspectProgram(vfio, '0000:00:01.0')).toThrow('ENODEV');
+    expect(() => inspectProgram(vfio, 'nothing')).toThrow('ENOENT');
+  });
+});

@@ -73,7 +73,7 @@ export const IOMMU_NOTIFY_IOVA = 232;
 export const IOMMU_NOTIFY_LAST = 240;
 export const IOMMU_INVALID = 248;
 export const IOMMU_SCRATCH = 256;
-export const IOMMU_SCRATCH_SIZE = 2048;
+export const IOMMU_SCRATCH_SIZE = 1792;
 
 /** Flavours: who answers for a page without a map. */
 export const FLAVOUR_TYPE1 = 0;

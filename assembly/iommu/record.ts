@@ -1,7 +1,7 @@
 // The iommu object: one per type1 container or iommufd address space. It holds what the user mapped (maps), what the pages really are
 // (entries), what a hardware IOMMU was given (runs) and what became dirty. Kernel counterpart: struct vfio_iommu / struct io_pagetable.
 //
-// Record (2304 bytes); the fields named IOMMU_* are the host's to see (abi.ts):
+// Record (2048 bytes); the fields named IOMMU_* are the host's to see (abi.ts):
 //   offset size field
 //        0    4 arena
 //        4    4 pages         the pages of the user windows (pages.ts)
@@ -29,7 +29,7 @@
 //      232    8 notify_iova   a map that holds pins: the range that drivers must let go of before unmap is asked again
 //      240    8 notify_last
 //      248    4 invalid       maps whose vaddr is invalid
-//      256 2048 scratch       bytes that the host hands in or takes out
+//      256 1792 scratch       bytes that the host hands in or takes out
 export const ARENA = 0;
 export const PAGES = 4;
 export const NEXT_IOMMU = 8;
@@ -42,7 +42,7 @@ export const ENTRIES = 72;
 export const DIRTY = 80;
 export const MAPS = 96;
 export const RUNS = 160;
-export const IOMMU_SIZE = 256 + 2048;
+export const IOMMU_SIZE = 2048;
 
 /** Entries a leaf holds, as a shift. */
 export const LEAF_SHIFT = 6;

@@ -70,7 +70,7 @@ export class Machine {
           device['noiommu'] === true
             ? vfio.registerDevice(added, `noiommu-${groupName}`, 'noiommu')
             : vfio.registerDevice(added, groupName, 'iommu', hw),
-        addActions: (table, name = device.name) => actions.set(name, table),
+        addActions: (table, name = device.name) => actions.set(name, { ...actions.get(name), ...table }),
       });
       vfio.nextNode = null;
     });

@@ -4,6 +4,7 @@ import type { ModelFactory } from './devices/model.ts';
 import { bare, bareMediated } from './drivers/bare.ts';
 import { dasd3390 } from './drivers/ccw/dasd_3390.ts';
 import { scriptedSubchannel } from './drivers/ccw/model.ts';
+import { replaySubchannel } from './drivers/ccw/replay.ts';
 import { eduModel, pciMsixModel } from './drivers/pci/models.ts';
 import { mttyModel } from './drivers/sample/model.ts';
 
@@ -13,6 +14,7 @@ export const MODELS: Readonly<Record<string, ModelFactory>> = {
   ism: bare,
   'zpci-net': bare,
   'dasd-3390': dasd3390,
+  replay: replaySubchannel,
   scripted: scriptedSubchannel,
   mtty: mttyModel,
   ap: bareMediated,

@@ -1,7 +1,8 @@
 // The models a machine can have, by the name that a description gives. A model's own file wires hardware and driver together; this table is the
 // only place that knows all of them.
 import type { ModelFactory } from './devices/model.ts';
-import { bare, bareMediated } from './drivers/bare.ts';
+import { apModel } from './drivers/ap/models.ts';
+import { bare } from './drivers/bare.ts';
 import { dasd3390 } from './drivers/ccw/dasd_3390.ts';
 import { scriptedSubchannel } from './drivers/ccw/model.ts';
 import { replaySubchannel } from './drivers/ccw/replay.ts';
@@ -17,5 +18,5 @@ export const MODELS: Readonly<Record<string, ModelFactory>> = {
   replay: replaySubchannel,
   scripted: scriptedSubchannel,
   mtty: mttyModel,
-  ap: bareMediated,
+  ap: apModel,
 };

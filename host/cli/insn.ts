@@ -103,7 +103,7 @@ async function openMachine(description: string): Promise<RecordedMachine> {
     const json = parseMachine(readText(description));
     const clock = new ManualClock();
     const storage = Math.ceil(Number(json.storage) / 65536) * 65536;
-    const vfio = await createVfio({ length: storage + 2 * HEAP, heapSize: HEAP, clock });
+    const vfio = await createVfio({ length: storage + 2 * HEAP, heapSize: HEAP, clock, machine: { devices: [] } });
     return buildRecordedMachine(vfio, clock, json);
   } catch (error) {
     if (error instanceof TypeError || error instanceof RangeError || error instanceof VfioError)

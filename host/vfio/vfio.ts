@@ -14,6 +14,7 @@ import { MdevBus } from './mdev.ts';
 import type { HwIommu, IommuDriverOps } from './ops.ts';
 import { Sysfs } from './sysfs.ts';
 import { Task, type TaskOptions } from './task.ts';
+import { VmLinks } from './vm.ts';
 
 /** Numbers below belong to the machine's own table. */
 const FIRST_FREE_GROUP = 8;
@@ -27,6 +28,8 @@ export interface VfioInstanceOptions {
 export class Vfio {
   readonly core: Core;
   readonly pages: PageAllocator;
+  /** Virtual machines that groups are linked to. */
+  readonly vms = new VmLinks();
   readonly clock: Clock;
   readonly groups = new Map<string, Group>();
   /** Registered devices by the number of their node, /dev/vfio/devices/vfio<n>. */

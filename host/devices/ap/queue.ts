@@ -54,6 +54,9 @@ export class CryptoQueue {
   get irqEnabled(): boolean {
     return this.#irq;
   }
+  get repliesWaiting(): boolean {
+    return this.#replies.length > 0;
+  }
 
   /** Test: the status word. Each one is also a poll that a reset in progress waits for. */
   tapq(): number {
@@ -82,7 +85,6 @@ export class CryptoQueue {
     if (code !== AP_RC_NORMAL) return this.#status(code);
     if (this.#irq === enable) return this.#status(AP_RC_OTHERWISE_CHANGED);
     this.#irq = enable;
-    if (enable && this.#replies.length > 0) this.onReply?.();
     return this.#status(AP_RC_NORMAL);
   }
 
@@ -94,6 +96,12 @@ export class CryptoQueue {
     this.#requests.push({ psmid, message: message.slice() });
     if (!this.paused) this.work();
     return this.#status(AP_RC_NORMAL);
+  }
+
+  /** The reply that `dqap` would give, still in the queue; null when it would give none. */
+  peek(room: number): Reply | null {
+    const first = this.#replies[0];
+    return this.#code() === AP_RC_NORMAL && first !== undefined && first.message.length <= room ? first : null;
   }
 
   /** Takes the oldest reply when it fits into `room` bytes. */

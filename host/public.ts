@@ -1,4 +1,6 @@
 // Every public name except createVfio, which each entry binds to its way of loading the core.
+export { FlatCaller, type GuestRam, storageOf } from './ccw/flat_caller.ts';
+export { CCW_LISTS_SIZE, type FlatArea, type FlatProgram, flattenProgram, type GuestStorage } from './ccw/flatten.ts';
 export { Container, type DmaMemory, type IommuInfo, type MapOptions } from './classes/container.ts';
 export { Device, type DeviceDetails } from './classes/device.ts';
 export { Group } from './classes/group.ts';
@@ -57,6 +59,13 @@ export { type TraceSink, trace } from './script/trace.ts';
 export { ScriptError } from './script/values.ts';
 export { VfioInstance, type VfioOptions } from './source.ts';
 export { type InfoCap, walkCaps } from './uapi/caps.ts';
+export {
+  CCW_BUFFER_MAX,
+  CCW_BUFFER_SIZE,
+  CCW_BUFFER_SLOTS,
+  VFIO_DEVICE_CCW_CMD_REQUEST,
+  VfioCcwCmdRequest,
+} from './uapi/ccw_request.ts';
 export * from './uapi/constants.ts';
 export * from './uapi/ioctl.ts';
 export type { Struct, StructBase, StructType } from './uapi/struct.ts';

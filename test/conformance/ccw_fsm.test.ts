@@ -346,7 +346,7 @@ describe('notifications', () => {
 
 describe('quiesce', () => {
   it('cancels once, halts 3 times, clears 255 times, then gives up: not operational', async () => {
-    machine = await ccwMachine(new BusySubchannel({ busId: SUBCHANNEL }));
+    machine = await ccwMachine(() => new BusySubchannel({ busId: SUBCHANNEL }));
     fd = machine.open();
     machine.hardware.disableResults = Array(300).fill(-EBUSY);
     machine.hardware.ops.length = 0;

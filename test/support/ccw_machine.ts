@@ -1,6 +1,9 @@
 // A vfio-ccw device as its user holds it: an instance with one subchannel, a container with guest RAM at iova 0, the device's descriptor; and
 // the few guest programs that the driver's tests need.
 import { ManualClock } from '../../host/clock.ts';
+import type { Core } from '../../host/core.ts';
+import type { ChannelDevice } from '../../host/css/device.ts';
+import { EngineSubchannel } from '../../host/css/engine.ts';
 import type { SubchannelHardware } from '../../host/css/subchannel.ts';
 import { ScriptedSubchannel } from '../../host/devices/scripted.ts';
 import { CcwDevice } from '../../host/drivers/ccw/device.ts';
@@ -107,14 +110,18 @@ export class CcwMachine<H extends SubchannelHardware = ScriptedSubchannel> {
   }
 }
 
-/** @param hardware default a scripted subchannel with four paths. */
+/** @param make the subchannel, over the machine's core and clock; default a scripted one with four paths. */
 export async function ccwMachine<H extends SubchannelHardware = ScriptedSubchannel>(
-  hardware?: H,
+  make: (core: Core, clock: ManualClock) => H = () => new ScriptedSubchannel({ busId: SUBCHANNEL }) as unknown as H,
 ): Promise<CcwMachine<H>> {
   const clock = new ManualClock();
   const vfio = await createVfio({ clock, machine: { devices: [] } });
-  return new CcwMachine(vfio, clock, hardware ?? (new ScriptedSubchannel({ busId: SUBCHANNEL }) as unknown as H));
+  return new CcwMachine(vfio, clock, make(vfio.core, clock));
 }
+
+/** The same with the channel engine and a device model of the test's. */
+export const engineMachine = (device: ChannelDevice): Promise<CcwMachine<EngineSubchannel>> =>
+  ccwMachine((core, clock) => new EngineSubchannel({ busId: SUBCHANNEL, core, clock, device, deviceNumber: 0x120 }));
 
 export const NOTHING = { pins: 0, locked: 0, bytes: 0, files: 0 };
 

@@ -32,6 +32,8 @@ export interface RunningRequest {
   readonly iommu: number;
   /** What `end` is given when the program is released: -EIO, until the final interruption puts the IRB (96 bytes) here. */
   outcome: Uint8Array | number;
+  /** The device is being closed or reset: the status of the halt or clear that this takes is not the program's. */
+  cancelled: boolean;
   readonly end: (outcome: Uint8Array | number) => void;
 }
 

@@ -112,6 +112,7 @@ function open(device: CcwDevice): void {
 
 function close(device: CcwDevice): void {
   const { subchannel } = device;
+  if (device.request !== null) device.request.cancelled = true;
   let result = -EIO;
   if (subchannel.valid && subchannel.enabled) {
     result = subchannel.disable();

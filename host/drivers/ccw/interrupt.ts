@@ -28,7 +28,7 @@ export function ioWork(device: CcwDevice): void {
     // A 2016 request hears of its end only; the regions do not belong to it.
     if (!final || device.state !== 'CP_PENDING') return;
     translateCpa(device, view);
-    request.outcome = Uint8Array.from({ length: IRB_AREA_SIZE }, (_, i) => irb[i] ?? 0);
+    if (!request.cancelled) request.outcome = Uint8Array.from({ length: IRB_AREA_SIZE }, (_, i) => irb[i] ?? 0);
     device.state = 'IDLE';
     device.freeProgram();
     return;

@@ -108,7 +108,7 @@ function launch(device: CcwDevice, task: Task, prepared: Prepared, end: RunningR
     return task.fail(-result, 'the program could not be translated or started');
   }
   device.state = 'CP_PENDING';
-  device.request = { iommu, outcome: -EIO, end };
+  device.request = { iommu, outcome: -EIO, cancelled: false, end };
   return 0;
 }
 

@@ -3,6 +3,7 @@
 // failed, 2 wrong input or usage).
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { addCcwReplayCommand } from './ccw_replay.ts';
 import { addCcwScenarioCommand } from './ccw_scenario.ts';
 import { addCcwTranslateCommand } from './ccw_translate.ts';
 import { UsageError } from './input.ts';
@@ -22,6 +23,7 @@ export function buildProgram(): Command {
   const ccw = program.command('ccw').description('channel programs: translate, replay, state-machine scenarios');
   addCcwTranslateCommand(ccw);
   addCcwScenarioCommand(ccw);
+  addCcwReplayCommand(ccw);
   addRunCommand(program);
   addInsnCommand(program);
   return program;

@@ -210,7 +210,8 @@ export class ChannelProgram implements TransferOwner {
     });
     const alert = isAlert(this.unitStatus, this.channelStatus);
     const working = (end.unitStatus & (CHANNEL_END | DEVICE_END)) === CHANNEL_END;
-    if (!alert && transfer.chains) {
+    // Chaining takes device end; a command that ends without (nor channel end) was broken off.
+    if (!alert && transfer.chains && (end.unitStatus & (CHANNEL_END | DEVICE_END)) !== 0) {
       if (working) this.state = 'device-end';
       else this.#chain();
       return;

@@ -14,6 +14,8 @@ export interface FetchedCcw extends Ccw {
 export interface MovedCcw {
   readonly at: number;
   moved: number;
+  /** The skip flag kept the data of a read out of storage. */
+  readonly skipped: boolean;
 }
 
 /** What a transfer needs of its program. */
@@ -123,7 +125,8 @@ export class CommandTransfer implements Transfer {
   }
 
   #open(ccw: FetchedCcw): DataArea {
-    this.ccws.push({ at: ccw.at, moved: 0 });
+    const skipped = (ccw.flags & CCW_SKIP) !== 0 && this.direction !== 'write';
+    this.ccws.push({ at: ccw.at, moved: 0, skipped });
     const { core, rules, orbFlags } = this.#owner;
     return new DataArea(core, rules, ccw, orbFlags, this.direction === 'backward');
   }
@@ -149,17 +152,17 @@ export class CommandTransfer implements Transfer {
         if (!this.#nextCcw()) break;
       }
       const want = Math.min(length - done, this.remaining);
-      const skip = (this.ccw.flags & CCW_SKIP) !== 0 && this.direction !== 'write';
-      const part = skip ? { address: 0, size: want } : this.#area.next(want);
+      const chained = this.ccws.at(-1) as MovedCcw;
+      const part = chained.skipped ? { address: 0, size: want } : this.#area.next(want);
       if (part === null) {
         this.check = this.#area.check;
         this.violations += this.#area.violations;
         break;
       }
-      if (!skip) piece(part.address, part.size, done);
+      if (!chained.skipped) piece(part.address, part.size, done);
       done += part.size;
       this.remaining -= part.size;
-      (this.ccws.at(-1) as MovedCcw).moved += part.size;
+      chained.moved += part.size;
     }
     return done;
   }

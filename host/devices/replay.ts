@@ -2,7 +2,7 @@
 // reaches it is not the recorded one. It knows the commands only; addresses, IDALs and counts are the channel's business.
 import { direction, ENDED, UNIT_CHECK } from '../css/cio.ts';
 import type { ChannelDevice, CommandEnd, Transfer } from '../css/device.ts';
-import { SCSW_SIZE, SCSW_STCTL_PRIMARY } from '../css/schib.ts';
+import { SCSW_CPA, SCSW_SIZE, SCSW_STCTL_PRIMARY } from '../css/schib.ts';
 import { fromHex, type Recording } from './recording.ts';
 import { type PlannedCommand, planCommands } from './replay_plan.ts';
 
@@ -56,8 +56,8 @@ export class ReplayDevice implements ChannelDevice {
   }
 
   /**
-   * The machine that recorded the IRB decides what the architecture leaves open or it does its own way: the prefetch bit, the format of the ESW,
-   * its contents, and how many bytes of the ECW it fills.
+   * The machine that recorded the IRB decides what the architecture leaves open or it does its own way: the prefetch bit, the format and contents
+   * of the ESW, and the CCW address when its device refused the start before any CCW was fetched (it is then one of an earlier program).
    */
   amend(irb: Uint8Array): void {
     const recorded = this.#recording?.outcome.irb;
@@ -69,6 +69,9 @@ export class ReplayDevice implements ChannelDevice {
     const theirWord0 = new DataView(theirs.buffer).getUint32(0);
     view.setUint32(0, ((word0 & ~PREFETCH_AND_ESW_FORMAT) | (theirWord0 & PREFETCH_AND_ESW_FORMAT)) >>> 0);
     irb.set(theirs.subarray(SCSW_SIZE, ECW), SCSW_SIZE);
+    const address = new DataView(theirs.buffer).getUint32(SCSW_CPA);
+    const ours = this.plan.some(({ addresses }) => addresses.includes(address - 8));
+    if (!ours) view.setUint32(SCSW_CPA, address);
   }
 
   /** Beyond the recording. A program that a halt or clear ended was waiting for its device here. */

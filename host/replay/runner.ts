@@ -1,0 +1,220 @@
+// Replays recorded channel programs end to end: a guest with the recorded storage opens container, group and device, writes the ORB into the I/O
+// region, and the program goes through translation, pinning, the channel engine and the recorded device back to the IRB.
+import { EINVAL } from '../../assembly/abi.ts';
+import { ManualClock } from '../clock.ts';
+import { direction } from '../css/cio.ts';
+import type { CommandRecord } from '../css/program.ts';
+import { IRB_SIZE, SCSW_ACTL_DEVICE_ACTIVE, SCSW_ACTL_SUBCHANNEL_ACTIVE, SCSW_FCTL_START } from '../css/schib.ts';
+import {
+  EXECUTED_KEPT,
+  fromHex,
+  GuestImage,
+  type RecordedOutcome,
+  type Recording,
+  toAddress,
+  toHex,
+} from '../devices/recording.ts';
+import { IO_IRB, IO_ORB, IO_REGION_SIZE, IO_SCSW } from '../drivers/ccw/device.ts';
+import { errnoName } from '../errno.ts';
+import type { VfioInstance, VfioOptions } from '../source.ts';
+import { type Chains, findChains } from './chains.ts';
+import { compare, type ResultEntry } from './compare.ts';
+import { guestPages, ReplayGuest } from './guest.ts';
+import { type OpenDevice, ReplayMachine } from './machine.ts';
+import { outcomeOf } from './outcome.ts';
+
+/** How a refused program is reported: the write of the I/O region answered this errno. */
+export interface RefusedOutcome {
+  readonly kind: 'refused';
+  readonly errno: string;
+}
+
+export interface ReplayReport {
+  readonly name: string;
+  /** Everything equal; null: there is nothing to compare with, see `reason`. */
+  readonly ok: boolean | null;
+  /** Why it is not compared, or why it was rightly refused. */
+  readonly reason?: string;
+  readonly outcome: RecordedOutcome | RefusedOutcome | null;
+  readonly executed: readonly string[];
+  readonly result: readonly ResultEntry[];
+  readonly differences: readonly string[];
+}
+
+/** Milliseconds that a program may run before it is cleared. */
+const PATIENCE_MS = 200;
+const CMD_HALT = 1;
+const CMD_CLEAR = 2;
+
+/** Why no prefetching translator can be held to a recording, or undefined. */
+export function whyNotCompared(recording: Recording): string | undefined {
+  if (recording.self_modifying === true)
+    return 'the program changes itself while it runs; a translator that copies it beforehand runs what it was before';
+  if (recording.resumed === true) return 'the continuation of a suspended program, which no start function begins';
+  const origin = recording.orb_origin ?? 'SSCH';
+  if (origin !== 'SSCH') return `the guest gave no ORB: ${origin}`;
+  if (recording.data.some((area) => area.outside_memory === true))
+    return 'it names storage that the guest does not have';
+  return undefined;
+}
+
+interface Trace {
+  readonly executed: string[];
+  readonly result: ResultEntry[];
+}
+
+export class ReplayRunner {
+  readonly #machine: ReplayMachine;
+  readonly #clock: ManualClock;
+  readonly #atRest: number;
+
+  constructor(instance: VfioInstance, clock: ManualClock) {
+    this.#machine = new ReplayMachine(instance, clock);
+    this.#clock = clock;
+    this.#atRest = instance.core.liveBytes;
+  }
+
+  /** An instance made by `create` with an empty machine and a clock of its own, and a runner on it. */
+  static async create(create: (options: VfioOptions) => Promise<VfioInstance>): Promise<ReplayRunner> {
+    const clock = new ManualClock();
+    return new ReplayRunner(await create({ clock, machine: { devices: [] } }), clock);
+  }
+
+  /** Accesses of the channel to pages that a program had not pinned. */
+  get violations(): number {
+    return this.#machine.hardware.violations;
+  }
+
+  /** Replays one program. @throws VfioError when the guest itself cannot be built (memory). */
+  run(recording: Recording): ReplayReport {
+    const image = new GuestImage(recording);
+    const chains = findChains(image);
+    const machine = this.#machine;
+    const opened = machine.openContainer();
+    const guest = new ReplayGuest(
+      machine.instance,
+      opened.container,
+      image,
+      guestPages(recording, image, chains.starts),
+    );
+    const open = machine.openDevice(opened);
+    machine.device.load(recording);
+    const violations = this.violations;
+    let report: ReplayReport;
+    try {
+      report = this.#execute(recording, image, chains, guest, open);
+    } finally {
+      machine.hardware.observer = {};
+      machine.close(open);
+      guest.destroy();
+    }
+    const differences = [...report.differences, ...machine.device.deviations, ...this.#leftovers()];
+    if (this.violations !== violations)
+      differences.push(`the channel touched ${this.violations - violations} pages that were not pinned`);
+    const executed = report.executed.slice(0, EXECUTED_KEPT);
+    return { ...report, executed, ok: report.ok === null ? null : differences.length === 0, differences };
+  }
+
+  #execute(
+    recording: Recording,
+    image: GuestImage,
+    chains: Chains,
+    guest: ReplayGuest,
+    open: OpenDevice,
+  ): ReplayReport {
+    const reason = whyNotCompared(recording);
+    const trace: Trace = { executed: [], result: [] };
+    this.#observe(recording, image, guest, trace);
+    const region = new Uint8Array(IO_REGION_SIZE);
+    region.set(fromHex(recording.orb).subarray(0, 12), IO_ORB);
+    new DataView(region.buffer).setUint32(IO_SCSW, SCSW_FCTL_START);
+    const started = this.#machine.request(open, region);
+    if (started < 0) return this.#refused(recording, chains, started, reason);
+    const irb = this.#wait(recording, open);
+    const result = cut(trace.result, recording);
+    const { executed } = trace;
+    if (irb === null) {
+      const differences = [`the program did not end within ${PATIENCE_MS} ms`];
+      return { name: recording.name, ...verdict(reason), outcome: null, executed, result, differences };
+    }
+    const outcome = outcomeOf(irb, recording);
+    const differences = compare(recording, { outcome, executed, result });
+    if (chains.refusal !== undefined) differences.push(`not refused although it has ${chains.refusal}`);
+    return { name: recording.name, ...verdict(reason), outcome, executed, result, differences };
+  }
+
+  #refused(recording: Recording, chains: Chains, errno: number, reason: string | undefined): ReplayReport {
+    const rightly = chains.refusal !== undefined && errno === -EINVAL;
+    return {
+      name: recording.name,
+      ok: reason === undefined ? rightly : null,
+      ...(rightly ? { reason: `refused as it must be: ${chains.refusal}` } : reason === undefined ? {} : { reason }),
+      outcome: { kind: 'refused', errno: errnoName(errno) },
+      executed: [],
+      result: [],
+      differences: rightly ? [] : [`the request was refused: ${errnoName(errno)}`],
+    };
+  }
+
+  /** Waits for the interruption that ends the program; programs recorded as halted or cleared are, once they wait for their device. */
+  #wait(recording: Recording, open: OpenDevice): Uint8Array | null {
+    let irb = this.#advance(open);
+    const { kind } = recording.outcome;
+    if (irb === null && (kind === 'halt' || kind === 'clear')) {
+      this.#machine.command(open, kind === 'halt' ? CMD_HALT : CMD_CLEAR);
+      irb = this.#advance(open);
+    }
+    return irb;
+  }
+
+  #advance(open: OpenDevice): Uint8Array | null {
+    for (let ms = 0; ms < PATIENCE_MS; ms++) {
+      this.#clock.advance(ms === 0 ? 0 : 1);
+      if (open.interrupts.take() === null) continue;
+      const irb = this.#machine.readRegion(open).slice(IO_IRB, IO_IRB + IRB_SIZE);
+      const word0 = new DataView(irb.buffer).getUint32(0);
+      if ((word0 & (SCSW_ACTL_SUBCHANNEL_ACTIVE | SCSW_ACTL_DEVICE_ACTIVE)) === 0) return irb;
+    }
+    return null;
+  }
+
+  /** Notes what the channel does, in the guest's addresses, and what it stored, from the guest's own storage. */
+  #observe(recording: Recording, image: GuestImage, guest: ReplayGuest, trace: Trace): void {
+    const { driver } = this.#machine;
+    const recorded = recording.result ?? [];
+    const guestAddress = (host: number) => driver.program?.guestCpa(host) ?? host;
+    this.#machine.hardware.observer = {
+      fetched: (address) => {
+        // One more than is kept shows that there were more; an endless program would fill the memory.
+        if (trace.executed.length <= EXECUTED_KEPT) trace.executed.push(toAddress(guestAddress(address)));
+      },
+      commandEnded: ({ command, ccws }: CommandRecord) => {
+        if (direction(command) === 'write' || trace.result.length >= recorded.length) return;
+        for (const { at, moved, skipped } of ccws) {
+          if (skipped) continue;
+          for (const { iova, len } of image.areas(image.ccw(guestAddress(at)), moved)) {
+            const size = (recorded[trace.result.length]?.hex.length ?? 0) >> 1;
+            trace.result.push({ iova: toAddress(iova), len, hex: toHex(guest.read(iova, Math.min(len, size))) });
+          }
+        }
+      },
+    };
+  }
+
+  /** What a closed device has left behind. */
+  #leftovers(): string[] {
+    const { core, kernel } = this.#machine.instance;
+    const found: string[] = [];
+    if (core.liveBytes !== this.#atRest)
+      found.push(`${core.liveBytes - this.#atRest} bytes of the core's heap were not given back`);
+    if (kernel.pages.usedBytes !== 0) found.push(`${kernel.pages.usedBytes} bytes of memory were not given back`);
+    return found;
+  }
+}
+
+const verdict = (reason: string | undefined): { ok: boolean | null; reason?: string } =>
+  reason === undefined ? { ok: true } : { ok: null, reason };
+
+/** Only what the recording has can be compared. */
+const cut = (result: readonly ResultEntry[], recording: Recording): ResultEntry[] =>
+  result.slice(0, recording.result?.length ?? 0);

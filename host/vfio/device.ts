@@ -93,6 +93,12 @@ export class VfioDevice {
     return this.dma.deviceDma(iova, bytes, write);
   }
 
+  /** The memory of such an access, without a copy; null: not now, or not as one piece (DmaProvider.deviceView). */
+  busMasterView(iova: bigint, length: number, write: boolean): Uint8Array | null {
+    if (this.dma === null || this.openCount === 0 || this.gate?.dma() === false) return null;
+    return this.dma.deviceView?.(iova, length, write) ?? null;
+  }
+
   /** Opens the device for one more file; openDevice runs on the first. The DMA provider must be in place. */
   open(): number {
     if (this.openCount === 0) {

@@ -243,6 +243,15 @@ export class DmaTable implements DmaProvider {
     return fits === 0 ? this.#walkRuns(iova, bytes, write, true) : fits;
   }
 
+  deviceView(iova: bigint, length: number, write: boolean): Uint8Array | null {
+    if (this.domainCount === 0 || length <= 0 || iova < 0n || iova + BigInt(length) - 1n > ALL) return null;
+    const meta = this.core.exports.iommu_run(this.iommu, iova);
+    if ((meta & VMA_RAM) === 0 || (meta & (write ? PROT_WRITE : PROT_READ)) === 0) return null;
+    const linear = Number(this.field64(IOMMU_NOTIFY_IOVA));
+    const room = this.field64(IOMMU_NOTIFY_LAST) - iova + 1n;
+    return BigInt(length) <= room ? this.core.u8.subarray(linear, linear + length) : null;
+  }
+
   /** Goes through the hardware's runs; without `move` it only looks. */
   #walkRuns(iova: bigint, bytes: Uint8Array, write: boolean, move: boolean): number {
     for (let done = 0; done < bytes.length; ) {

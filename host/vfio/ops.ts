@@ -165,6 +165,11 @@ export interface DmaProvider {
    * peer). @returns 0 or -errno; nothing is moved on failure.
    */
   deviceDma(iova: bigint, bytes: Uint8Array, write: boolean): number;
+  /**
+   * The same access without a copy: a live view of the memory, valid until anything is mapped or unmapped. null: the range is not one run of
+   * memory in the core with that permission, or the provider has none to give. All that a hardware domain maps writable counts as dirty anyway.
+   */
+  deviceView?(iova: bigint, length: number, write: boolean): Uint8Array | null;
 }
 
 /** One IOMMU instance behind a container. */

@@ -162,4 +162,5 @@ export class VfioPciDevice extends VfioDevice implements PciHost {
 const containerMemory = (device: VfioPciDevice): DeviceMemory => ({
   read: (iova, into) => device.busMaster(iova, into, false),
   write: (iova, from) => device.busMaster(iova, from, true),
+  view: (iova, length, write) => device.busMasterView(iova, length, write),
 });

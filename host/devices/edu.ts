@@ -1,6 +1,8 @@
 // The teaching device "edu": identification, liveness, a factorial, interrupts to raise and acknowledge, a DMA engine with a 4 KiB buffer.
 // Register map and rules: spec edu. All registers little-endian, in BAR0.
+import type { StatefulHardware } from './device_state.ts';
 import { whenDone } from './dma.ts';
+import { EDU_STATE_SIZE, type EduState, loadEdu, saveEdu } from './edu_state.ts';
 import { PCI_COMMAND, PCI_COMMAND_IO, PCI_COMMAND_MEMORY } from './pci_config.ts';
 import { PciDevice, type Width } from './pci_device.ts';
 
@@ -40,20 +42,10 @@ export interface EduOptions {
   readonly line?: number;
 }
 
-/** Everything the device remembers outside its configuration space. */
-export interface EduState {
-  liveness: number;
-  factorial: number;
-  status: number;
-  irqStatus: number;
-  source: bigint;
-  destination: bigint;
-  count: bigint;
-  command: bigint;
-  buffer: Uint8Array;
-}
-
-export class Edu extends PciDevice {
+export class Edu extends PciDevice implements StatefulHardware {
+  readonly stateModel = 'edu ';
+  readonly stateVersion = 1;
+  readonly stateSize = EDU_STATE_SIZE;
   readonly state: EduState = {
     liveness: 0,
     factorial: 0,
@@ -173,10 +165,21 @@ export class Edu extends PciDevice {
     }
   }
 
-  /** Timers of a device whose state was loaded: what was under way is started again. */
+  saveState(into: DataView): void {
+    saveEdu(this.state, into);
+  }
+
+  loadState(from: DataView): boolean {
+    return loadEdu(this.state, from);
+  }
+
   resume(): void {
-    if ((this.state.status & STATUS_COMPUTING) !== 0) this.clock.after(0, () => this.#finishFactorial());
-    if ((this.state.command & DMA_RUN) !== 0n) this.clock.after(DMA_DELAY_MS, () => this.#transfer());
+    const { status, command, irqStatus } = this.state;
+    if ((status & STATUS_COMPUTING) !== 0) this.clock.after(0, () => this.#finishFactorial());
+    if ((command & DMA_RUN) !== 0n) this.clock.after(DMA_DELAY_MS, () => this.#transfer());
+    // A message that the bits stand for was sent before; the level of the line is what has to be there again.
+    if (irqStatus !== 0) this.raiseIntx();
+    else this.lowerIntx();
   }
 
   #startFactorial(n: number): void {

@@ -67,6 +67,8 @@ export interface PciHost {
   intx(level: boolean): void;
   /** A message-signalled interrupt. */
   message(address: bigint, data: number): void;
+  /** An interrupt while messages are off: it goes to the line, and may be meant for a vector that is not set up yet. */
+  unrouted?(vector: number): void;
   /** Memory that the function's DMA reaches; null: none. */
   readonly memory: DeviceMemory | null;
 }
@@ -145,7 +147,10 @@ export abstract class PciDevice {
   interrupt(vector = 0): void {
     if (this.msix?.enabled === true) this.msix.signal(vector);
     else if (this.msi?.enabled === true) this.msi.signal(vector);
-    else this.raiseIntx();
+    else {
+      this.host?.unrouted?.(vector);
+      this.raiseIntx();
+    }
   }
   /** The level-triggered line. It is not driven while messages are enabled. */
   raiseIntx(): void {

@@ -156,6 +156,9 @@ export class VfioPciDevice extends VfioDevice implements PciHost {
   message(address: bigint, data: number): void {
     this.irqs.message(address, data);
   }
+  unrouted(vector: number): void {
+    if (this.irqs.type === 'none') this.migration?.holdInterrupt(vector);
+  }
 }
 
 /** Memory behind the container (or the I/O address space) that the device is in while it is open. */

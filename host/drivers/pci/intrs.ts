@@ -223,6 +223,8 @@ export class IrqState {
 
   #enableIntx(): void {
     this.type = 'intx';
+    // What waited since a restore is the line itself, which is looked at below.
+    this.#device.migration?.releaseInterrupt(0);
     this.masked = this.#device.config!.virqDisabled;
     this.#disableLine(this.masked);
     if (!this.masked && this.#device.hw.intxPending) this.#fireIntx();
@@ -321,6 +323,7 @@ export class IrqState {
     slot.bind(eventfd);
     this.#vectors.set(vector, slot);
     if (this.type === 'msix') this.#programEntry(vector, true);
+    if (this.#device.migration?.releaseInterrupt(vector) === true) slot.signal();
   }
 
   #programMsi(): void {

@@ -1,7 +1,14 @@
 // The PCI models of a machine: hardware, driver and the actions that a script may ask of the hardware (spec script, "Actions of device").
 import { EINVAL } from '../../../assembly/abi.ts';
+import type { StatefulHardware } from '../../devices/device_state.ts';
 import { Edu } from '../../devices/edu.ts';
-import type { ActionFields, ActionResult, DeviceActions, ModelContext } from '../../devices/model.ts';
+import type {
+  ActionFields,
+  ActionResult,
+  DeviceActions,
+  DeviceDescription,
+  ModelContext,
+} from '../../devices/model.ts';
 import type { PciDevice } from '../../devices/pci_device.ts';
 import { PciMsix } from '../../devices/pci_msix.ts';
 import {
@@ -13,6 +20,7 @@ import {
 } from '../../uapi/constants.ts';
 import { coreRequest, reportError } from './core.ts';
 import { VfioPciDevice, type VfioPciOptions } from './device.ts';
+import { MIGRATABLE_PCI_OPS, MigratablePciDevice } from './migratable.ts';
 import { PciResetDomain } from './reset.ts';
 import { VFIO_PCI_OPS } from './vfio_pci.ts';
 
@@ -25,7 +33,7 @@ export function eduModel(context: ModelContext): void {
     ...(bar0 === undefined ? {} : { bar0: integer(bar0, 'bar0') }),
     ...(line === undefined ? {} : { line: integer(line, 'line') }),
   });
-  add(context, hw, reset === 'bus' ? { resetDomain: new PciResetDomain() } : {});
+  add(context, hw, reset === 'bus' || migrates(description) ? { resetDomain: new PciResetDomain() } : {});
 }
 
 /** `pci-msix`. Functions of one device number share a bus reset. */
@@ -37,8 +45,19 @@ export function pciMsixModel(context: ModelContext): void {
   add(context, new PciMsix(), { resetDomain: sibling?.options.resetDomain ?? new PciResetDomain() });
 }
 
-function add(context: ModelContext, hw: PciDevice, options: VfioPciOptions): void {
-  const device = new VfioPciDevice(context.vfio, context.description.name, VFIO_PCI_OPS, hw, options);
+/** The option `driver`: `vfio-pci`, or its variant that migrates. */
+function migrates(description: DeviceDescription): boolean {
+  const { driver = 'vfio-pci' } = description;
+  if (driver !== 'vfio-pci' && driver !== MIGRATABLE_PCI_OPS.name)
+    throw new TypeError(`${description.name}: driver is vfio-pci or ${MIGRATABLE_PCI_OPS.name}, not ${driver}`);
+  return driver === MIGRATABLE_PCI_OPS.name;
+}
+
+function add(context: ModelContext, hw: PciDevice & StatefulHardware, options: VfioPciOptions): void {
+  const { vfio, description } = context;
+  const device = migrates(description)
+    ? new MigratablePciDevice(vfio, description.name, hw, options)
+    : new VfioPciDevice(vfio, description.name, VFIO_PCI_OPS, hw, options);
   context.addPhysical(device, context.pciIommu);
   context.addActions(pciActions(device));
 }

@@ -36,6 +36,10 @@ const pciIommu = (): HwIommu => ({
   limit: 1n << 48n,
 });
 
+const VFIO_PCI: readonly string[] = ['vfio-pci'];
+/** Host drivers that do no DMA: a member with one does not count. */
+const WITHOUT_DMA: readonly string[] = ['pci-stub', 'pcieport'];
+
 /** A built machine: what it was made from, and the hardware behind its devices as far as scripts may speak to it. */
 export class Machine {
   /** The description as it was given. */
@@ -53,13 +57,19 @@ export class Machine {
     this.description = { ...description, devices: description.devices ?? DEFAULT_DEVICES, seed: description.seed ?? 1 };
     const actions = new Map<string, DeviceActions>();
     this.actions = actions;
-    this.description.devices.forEach((device, index) => {
+    let node = 0;
+    for (const device of this.description.devices) {
       const factory = Object.hasOwn(MODELS, device.model) ? MODELS[device.model] : undefined;
       if (factory === undefined)
         throw new TypeError(`unknown model "${device.model}"; there are ${Object.keys(MODELS).join(', ')}`);
       const groupName = device.group === undefined ? vfio.nextGroupName() : String(device.group);
       if (!/^\d+$/.test(groupName)) throw new TypeError(`${device.name}: ${groupName} is no group number`);
-      vfio.nextNode = index;
+      const { driver } = device;
+      if (device.bus === 'pci' && driver !== undefined && !VFIO_PCI.includes(driver)) {
+        if (!WITHOUT_DMA.includes(driver)) vfio.group(groupName, 'iommu', this.pciIommu).hostDrivers.add(device.name);
+        continue;
+      }
+      vfio.nextNode = node++;
       factory({
         vfio,
         description: device,
@@ -73,6 +83,6 @@ export class Machine {
         addActions: (table, name = device.name) => actions.set(name, { ...actions.get(name), ...table }),
       });
       vfio.nextNode = null;
-    });
+    }
   }
 }

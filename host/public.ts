@@ -71,3 +71,4 @@ export * from './uapi/ioctl.ts';
 export type { Struct, StructBase, StructType } from './uapi/struct.ts';
 export * from './uapi/structs.ts';
 export { EventFd } from './vfio/eventfd.ts';
+export { shareEventfd, waitForSignal } from './vfio/shared_signal.ts';

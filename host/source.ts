@@ -1,11 +1,13 @@
 // Helpers shared by the entries: how the compiled core's bytes become a module, and how an instance is put together.
 
+import { EINVAL, ENODEV } from '../assembly/abi.ts';
 import type { Clock } from './clock.ts';
 import { type CoreOptions, type CoreSource, createCore } from './core.ts';
 import type { ActionFields, ActionResult, MachineDescription } from './devices/model.ts';
 import type { PciDevice } from './devices/pci_device.ts';
 import type { VfioPciDevice } from './drivers/pci/device.ts';
 import { type PlugOptions, plugPci } from './drivers/pci/plug.ts';
+import { VfioError } from './errno.ts';
 import { Machine } from './machine.ts';
 import { VfioProcess } from './process.ts';
 import { type1Driver } from './vfio/iommu_type1.ts';
@@ -52,6 +54,31 @@ export class VfioInstance extends VfioProcess {
    */
   plug(hw: PciDevice, options?: PlugOptions): VfioPciDevice {
     return plugPci(this.kernel, hw, this.machine.pciIommu, options);
+  }
+
+  /**
+   * Binds a member of a group to a host driver that does DMA; the group is not viable then. @param member any name that tells the device.
+   * @throws VfioError ENODEV no such group; EBUSY a user owns DMA of the group, or a vfio driver has the member.
+   */
+  bindHostDriver(group: number | string, member: string): void {
+    this.check(this.kernel.bindHostDriver(String(group), member), () => `bind ${member} to a host driver`);
+  }
+  /** Takes the member from its host driver. @throws VfioError ENODEV. */
+  unbindHostDriver(group: number | string, member: string): void {
+    this.check(this.kernel.unbindHostDriver(String(group), member), () => `unbind ${member} from its host driver`);
+  }
+
+  /**
+   * The host wants a device back: it cannot be opened from now on, and whoever has it open is asked (the driver's request, its REQ interrupt) at
+   * once and every 10 seconds. @returns a promise that settles when the last user has closed it. @throws VfioError ENODEV no such device;
+   * EINVAL a mediated one, which goes through its `remove` attribute.
+   */
+  unplug(name: string): Promise<void> {
+    const device = this.kernel.device(name);
+    if (device === undefined) throw new VfioError(`unplug ${name}`, ENODEV, 'there is no such device');
+    if (this.kernel.mdev.devices.has(name))
+      throw new VfioError(`unplug ${name}`, EINVAL, 'a mediated device goes through its remove attribute');
+    return new Promise((resolve) => this.kernel.unregisterDevice(device, resolve));
   }
 
   /** Another process against the same instance, with its own memory, descriptors and limits. */

@@ -71,7 +71,12 @@ export class Group {
 
   /** DMA of the isolation unit has an owner: a host driver, a container's group, or an iommufd. */
   get dmaOwned(): boolean {
-    return this.hostDrivers.size > 0 || this.#dmaOwner !== null;
+    return this.hostDrivers.size > 0 || this.userOwned;
+  }
+
+  /** A container or an iommufd has it. */
+  get userOwned(): boolean {
+    return this.#dmaOwner !== null;
   }
 
   /** Takes DMA of the unit for `owner`; the same one may take it again. @returns 0, or -EPERM: it has another owner. Only hardware has any. */

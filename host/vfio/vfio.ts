@@ -1,6 +1,6 @@
 // An instance of the subsystem: groups, devices, IOMMU drivers, the node table behind open(path). Kernel counterpart: the registries of
 // vfio_main.c and group.c.
-import { ENOENT } from '../../assembly/abi.ts';
+import { EBUSY, ENODEV, ENOENT } from '../../assembly/abi.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import type { Core } from '../core.ts';
 import { PageAllocator } from '../memory.ts';
@@ -51,13 +51,42 @@ export class Vfio {
     return new Task(this.core, this.pages, options);
   }
 
+  /** The group of this name, made when it does not exist. */
+  group(name: string, type: GroupType, hw: HwIommu | null): Group {
+    const group = this.groups.get(name) ?? new Group(name, type, hw);
+    this.groups.set(name, group);
+    return group;
+  }
+
+  /** A device that is registered, by name. */
+  device(name: string): VfioDevice | undefined {
+    return [...this.nodes.values()].find((device) => device.name === name);
+  }
+
+  /**
+   * Binds a member of a group to a host driver that does DMA: the group is not viable from now on. @returns 0; -ENODEV no such group; -EBUSY
+   * a user owns DMA of the group, or the member belongs to a vfio driver.
+   */
+  bindHostDriver(groupName: string, member: string): number {
+    const group = this.groups.get(groupName);
+    if (group === undefined) return -ENODEV;
+    if (group.userOwned || group.devices.some((device) => device.name === member)) return -EBUSY;
+    group.hostDrivers.add(member);
+    return 0;
+  }
+
+  /** The reverse. @returns 0; -ENODEV no such group, or no host driver has the member. */
+  unbindHostDriver(groupName: string, member: string): number {
+    const group = this.groups.get(groupName);
+    if (group === undefined || !group.hostDrivers.delete(member)) return -ENODEV;
+    if (group.devices.length === 0 && group.hostDrivers.size === 0 && group.file === null)
+      this.groups.delete(groupName);
+    return 0;
+  }
+
   /** Registers a device in the group of this name, which is made when it does not exist. */
   registerDevice(device: VfioDevice, groupName: string, type: GroupType, hw: HwIommu | null = null): Group {
-    let group = this.groups.get(groupName);
-    if (group === undefined) {
-      group = new Group(groupName, type, hw);
-      this.groups.set(groupName, group);
-    }
+    const group = this.group(groupName, type, hw);
     group.devices.unshift(device);
     device.group = group;
     let node = this.nextNode ?? 0;
@@ -88,10 +117,11 @@ export class Vfio {
     const finish = () => {
       cancel();
       device.ops.release?.(device);
-      if (group.devices.length === 0) {
-        if (group.file === null) this.groups.delete(group.name);
-        else group.onFileReleased = () => group.devices.length === 0 && this.groups.delete(group.name);
-      }
+      const forget = () => {
+        if (group.devices.length === 0 && group.hostDrivers.size === 0) this.groups.delete(group.name);
+      };
+      if (group.file === null) forget();
+      else group.onFileReleased = forget;
       released();
     };
     if (device.files === 0) {

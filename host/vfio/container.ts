@@ -6,7 +6,7 @@ import { VfioFile } from './file.ts';
 import type { Group } from './group.ts';
 import type { IommuDriverOps, IommuInstance } from './ops.ts';
 import type { Task } from './task.ts';
-import type { UserArg } from './user.ts';
+import { numberArg, type UserArg } from './user.ts';
 
 export class ContainerFile extends VfioFile {
   readonly kind = 'container';
@@ -24,9 +24,9 @@ export class ContainerFile extends VfioFile {
       case VFIO_GET_API_VERSION:
         return VFIO_API_VERSION;
       case VFIO_CHECK_EXTENSION:
-        return this.#checkExtension(Number(BigInt.asIntN(32, arg.value)));
+        return this.#checkExtension(numberArg(arg));
       case VFIO_SET_IOMMU:
-        return this.#setIommu(task, Number(BigInt.asIntN(32, arg.value)));
+        return this.#setIommu(task, numberArg(arg));
       default:
         if (this.iommu === null) return task.fail(EINVAL, 'the container has no IOMMU yet');
         return this.iommu.ioctl(task, request, arg);

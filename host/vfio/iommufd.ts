@@ -61,7 +61,7 @@ export class IommufdFile extends VfioFile {
 
   /** Makes an address space. @returns its id or -ENOMEM. */
   createIoas(task: Task): number {
-    const ioas = Ioas.create(this.vfio, task);
+    const ioas = Ioas.create(this.vfio.core, task);
     return typeof ioas === 'number' ? ioas : this.#add({ kind: 'ioas', ioas, users: 0 });
   }
 

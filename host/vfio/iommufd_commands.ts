@@ -123,7 +123,7 @@ function unmap(file: IommufdFile, task: Task, view: DataView, arg: UserArg): num
   const length = view.getBigUint64(16, true);
   const all = iova === 0n && length === U64_MAX;
   if (!all && (iova === U64_MAX || length === U64_MAX)) return task.fail(EOVERFLOW, 'an address or length of 2^64 - 1');
-  const unmapped = all ? space.ioas.unmapAll() : space.ioas.unmap(iova, length);
+  const unmapped = all ? space.ioas.unmapEverything() : space.ioas.unmap(iova, length);
   if (unmapped < 0n) return task.fail(Number(-unmapped), 'the range is not a whole number of mapped areas');
   view.setBigUint64(16, unmapped, true);
   return reply(task, view, arg);

@@ -8,7 +8,7 @@ import { replyInfo } from './info.ts';
 import type { Ioas } from './ioas.ts';
 import type { IommufdFile } from './iommufd.ts';
 import type { Task } from './task.ts';
-import { type UserArg, viewOf } from './user.ts';
+import { numberArg, type UserArg, viewOf } from './user.ts';
 
 const MAX_AREAS = 65535;
 const MAP_SIZE = 32;
@@ -21,9 +21,9 @@ export function compatIoctl(file: IommufdFile, task: Task, request: number, arg:
     case ioctl.VFIO_GET_API_VERSION:
       return uapi.VFIO_API_VERSION;
     case ioctl.VFIO_CHECK_EXTENSION:
-      return checkExtension(Number(BigInt.asIntN(32, arg.value)));
+      return checkExtension(numberArg(arg));
     case ioctl.VFIO_SET_IOMMU:
-      return setIommu(file, task, Number(BigInt.asIntN(32, arg.value)));
+      return setIommu(file, task, numberArg(arg));
     case ioctl.VFIO_IOMMU_GET_INFO:
       return getInfo(file, task, arg);
     case ioctl.VFIO_IOMMU_MAP_DMA:
@@ -122,7 +122,7 @@ function unmapDma(file: IommufdFile, task: Task, arg: UserArg): number {
   const size = view.getBigUint64(16, true);
   const all = (flags & uapi.VFIO_DMA_UNMAP_FLAG_ALL) !== 0;
   if (all && (iova !== 0n || size !== 0n)) return task.fail(EINVAL, 'ALL goes with iova 0 and size 0');
-  const unmapped = all ? ioas.unmapAll() : ioas.unmap(iova, size);
+  const unmapped = all ? ioas.unmapEverything() : ioas.unmap(iova, size);
   // A container call that finds nothing succeeds with size 0; a cut area is refused as by type1 version 2.
   const nothing = unmapped === BigInt(-ENOENT) && ioas.space.first(iova, iova + size - 1n) === undefined;
   if (unmapped < 0n && !nothing) return task.fail(EINVAL, 'the range cuts a mapped area, is empty or wraps');

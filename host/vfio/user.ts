@@ -13,6 +13,9 @@ export interface UserArg {
   copyOut(offset: number, source: Uint8Array): boolean;
 }
 
+/** An argument by value as a small number: all 64 bits count, and what is not a plain non-negative int is -1, which nothing is. */
+export const numberArg = (arg: UserArg): number => (arg.value <= 0x7fffffffn ? Number(arg.value) : -1);
+
 /** A buffer of a read or write call: a pointer argument with a length. */
 export interface UserBuffer extends UserArg {
   readonly length: number;

@@ -3,11 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { SCRIPTS } from '../support/script_names.ts';
 import { failures } from '../support/scripts.ts';
 
-// Scripts of these kinds run; the other prefixes wait for their device models.
-const READY = /^(?!core-ext-)/;
-
 describe('scripts answered by Linux', () => {
-  it.each(SCRIPTS.filter((name) => READY.test(name)))('%s', async (name) => {
+  it.each(SCRIPTS)('%s', async (name) => {
     expect(await failures(name)).toEqual([]);
   });
 });

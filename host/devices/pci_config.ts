@@ -142,15 +142,15 @@ export class PciConfigSpace {
     return this.capabilities.find((cap) => cap.id === id && !cap.extended)?.offset ?? 0;
   }
 
-  /** What is there now is what a reset brings back. */
+  /** What the capabilities hold now is what a reset brings back. Taken when the function is built and again when it is plugged in. */
   markPowerOn(): void {
     this.#powerOn = this.bytes.slice();
   }
 
-  /** Header and capabilities as at power-on; plain storage between and behind them keeps its value. */
+  /** Writable header fields empty, capabilities as at power-on; plain storage between and behind them keeps its value. */
   reset(): void {
+    for (let at = 0; at < PCI_HEADER_SIZE; at++) this.bytes[at] = this.bytes[at]! & ~this.writable[at]!;
     if (this.#powerOn === null) return;
-    this.bytes.set(this.#powerOn.subarray(0, PCI_HEADER_SIZE));
     for (const { offset, length } of this.capabilities)
       this.bytes.set(this.#powerOn.subarray(offset, offset + length), offset);
   }

@@ -120,6 +120,7 @@ export class VfioPciDevice extends VfioDevice implements PciHost {
     this.irqs = new IrqState(this);
     this.memory = containerMemory(this);
     this.vfToken = new VfToken(options.hasVirtualFunctions === true);
+    hw.config.markPowerOn();
     hw.host = this;
     hw.clock = vfio.clock;
     options.resetDomain?.add(this);

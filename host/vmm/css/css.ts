@@ -2,7 +2,7 @@
 // (cssid 0xfe), up to four subchannel sets; sets and images beyond the first appear when the guest enables them.
 import { PGM_OPERAND, ProgramCheck } from '../cpu.ts';
 import type { GuestStorage } from '../storage.ts';
-import { type SubchannelBackend, VirtualSubchannel } from './subchannel.ts';
+import { type SubchannelBackend, type SubchannelOwner, VirtualSubchannel } from './subchannel.ts';
 
 const ONE_BIT = 0x00010000;
 const MULTIPLE = 0x00080000;
@@ -21,17 +21,19 @@ interface QueuedInterruption {
   readonly isc: number;
 }
 
-export class ChannelSubsystem {
+export class ChannelSubsystem implements SubchannelOwner {
   readonly storage: GuestStorage;
   /** Control register 6: bit 0 (0x80000000) enables subclass 0. */
   cr6 = 0xff000000;
   setsEnabled = false;
   imagesEnabled = false;
+  suppressSuspended = false;
   /** Channel report words not yet stored. */
   readonly reports: number[] = [];
   /** Called when an adapter interruption of a subclass becomes pending. */
   onAdapterInterrupt: (isc: number) => void = () => {};
   readonly #subchannels = new Map<number, VirtualSubchannel>();
+  readonly #hidden = new Set<number>();
   #queue: QueuedInterruption[] = [];
 
   constructor(storage: GuestStorage) {
@@ -40,20 +42,19 @@ export class ChannelSubsystem {
 
   /** Adds a subchannel. @param id 0x0001nnnn, with the set in bits 0x00060000. */
   attach(id: number, backend: SubchannelBackend): VirtualSubchannel {
-    const subchannel = new VirtualSubchannel(
-      id,
-      backend,
-      (pending) => this.#post(pending),
-      (gone) => {
-        this.#queue = this.#queue.filter((entry) => entry.subchannel !== gone);
-      },
-    );
+    const subchannel = new VirtualSubchannel(id, backend, this);
     this.#subchannels.set(id & 0x7ffff, subchannel);
     return subchannel;
   }
 
   subchannels(): Iterable<VirtualSubchannel> {
     return this.#subchannels.values();
+  }
+
+  /** Takes a subchannel out of the guest's sight, or shows it again. */
+  show(id: number, visible: boolean): void {
+    if (visible) this.#hidden.delete(id & 0x7ffff);
+    else this.#hidden.add(id & 0x7ffff);
   }
 
   /**
@@ -68,7 +69,7 @@ export class ChannelSubsystem {
       if (image !== 0) throw new ProgramCheck(PGM_OPERAND, 'an image is named without the m bit');
     } else if (image !== DEFAULT_CSS) return null;
     if ((id & 0x60000) !== 0 && !this.setsEnabled) return null;
-    return this.#subchannels.get(id & 0x7ffff) ?? null;
+    return this.#hidden.has(id & 0x7ffff) ? null : (this.#subchannels.get(id & 0x7ffff) ?? null);
   }
 
   /** Is the number behind the last subchannel of its set? STSCH then answers 3, otherwise an empty block. */
@@ -78,8 +79,17 @@ export class ChannelSubsystem {
     if ((id & 0x60000) !== 0 && !this.setsEnabled) return true;
     const set = id & 0x60000;
     for (const known of this.#subchannels.keys())
-      if ((known & 0x60000) === set && (known & 0xffff) >= (id & 0xffff)) return false;
+      if (!this.#hidden.has(known) && (known & 0x60000) === set && (known & 0xffff) >= (id & 0xffff)) return false;
     return true;
+  }
+
+  pending(subchannel: VirtualSubchannel): void {
+    if (!this.#queue.some((entry) => entry.subchannel === subchannel))
+      this.#queue.push({ subchannel, isc: subchannel.isc });
+  }
+
+  withdraw(subchannel: VirtualSubchannel): void {
+    this.#queue = this.#queue.filter((entry) => entry.subchannel !== subchannel);
   }
 
   adapterInterrupt(isc: number): void {
@@ -117,11 +127,6 @@ export class ChannelSubsystem {
     for (const subchannel of this.#subchannels.values()) subchannel.backend.close();
     this.#subchannels.clear();
     this.#queue = [];
-  }
-
-  #post(subchannel: VirtualSubchannel): void {
-    if (!this.#queue.some((entry) => entry.subchannel === subchannel))
-      this.#queue.push({ subchannel, isc: subchannel.isc });
   }
 
   #next(): QueuedInterruption | undefined {

@@ -67,9 +67,8 @@ function tsch(vm: VirtualMachine, insn: Insn, registers: Registers, problem: boo
   supervisorOnly(problem);
   const subchannel = vm.css.find(registers[1] as bigint);
   const address = wordOperand(insn, registers);
-  if (subchannel === null || !subchannel.enabled) return 3;
   vm.storage.check(address, IRB_SIZE);
-  const result = subchannel.test();
+  const result = subchannel?.test() ?? null;
   if (result === null) return 3;
   vm.storage.store(address, result.irb);
   return result.pending ? 0 : 1;

@@ -33,8 +33,8 @@ import {
 export type StartResult = 'started' | 'busy' | 'not-operational' | { readonly programCheck: true };
 
 export interface SubchannelBackend {
-  /** PMCW as the hardware has it: device number, paths. 28 bytes. */
-  pmcw(): Uint8Array;
+  /** SCHIB as the hardware has it now: device number, paths, activity. 52 bytes. */
+  schib(): Uint8Array;
   /** Starts the program of this ORB (12 bytes). */
   start(orb: Uint8Array): StartResult;
   halt(): 'done' | 'busy' | 'not-operational';
@@ -43,6 +43,16 @@ export interface SubchannelBackend {
   onInterrupt: (irb: Uint8Array) => void;
   /** The device is let go; nothing is heard of it any more. */
   close(): void;
+}
+
+/** The channel subsystem as its subchannels see it. */
+export interface SubchannelOwner {
+  /** Status became pending. */
+  pending(subchannel: VirtualSubchannel): void;
+  /** The interruption is no longer to be taken. */
+  withdraw(subchannel: VirtualSubchannel): void;
+  /** Suspending a program gives no intermediate status even where the ORB does not ask for that. */
+  readonly suppressSuspended: boolean;
 }
 
 const FCTL = SCSW_FCTL_START | SCSW_FCTL_HALT | SCSW_FCTL_CLEAR;
@@ -66,19 +76,13 @@ export class VirtualSubchannel {
   /** ESW and ECW of the status that is pending. */
   #extended = new Uint8Array(IRB_SIZE - SCSW_SIZE);
   #orbFlags = 0;
-  readonly #pending: (subchannel: VirtualSubchannel) => void;
-  readonly #withdraw: (subchannel: VirtualSubchannel) => void;
+  readonly #owner: SubchannelOwner;
+  #cancelled = false;
 
-  constructor(
-    id: number,
-    backend: SubchannelBackend,
-    pending: (subchannel: VirtualSubchannel) => void,
-    withdraw: (subchannel: VirtualSubchannel) => void,
-  ) {
+  constructor(id: number, backend: SubchannelBackend, owner: SubchannelOwner) {
     this.id = id;
     this.backend = backend;
-    this.#pending = pending;
-    this.#withdraw = withdraw;
+    this.#owner = owner;
     this.#powerOn();
     backend.onInterrupt = (irb) => this.#interrupt(irb);
   }
@@ -91,7 +95,7 @@ export class VirtualSubchannel {
 
   #powerOn(): void {
     this.#schib.fill(0);
-    this.#schib.set(this.backend.pmcw().subarray(0, SCHIB_SCSW));
+    this.#schib.set(this.backend.schib().subarray(0, SCHIB_SCSW));
     this.#view.setUint32(0, 0);
     this.#view.setUint16(PMCW_FLAGS, PMCW_DNV);
     this.#schib[PMCW_LPUM] = 0;
@@ -122,7 +126,17 @@ export class VirtualSubchannel {
 
   /** STORE SUBCHANNEL: the 52 bytes. */
   store(): Uint8Array {
+    this.#follow();
     return this.#schib.slice();
+  }
+
+  /** While a program is with the device, what it is doing is the device's to say. */
+  #follow(): void {
+    const control = this.#control;
+    if ((control & FCTL) !== SCSW_FCTL_START || (control & SCSW_STCTL) !== 0) return;
+    const schib = this.backend.schib();
+    const activity = new DataView(schib.buffer, schib.byteOffset + SCHIB_SCSW, SCSW_SIZE).getUint32(0) & SCSW_ACTL;
+    if (activity !== 0) this.#control = (control & ~SCSW_ACTL) | activity;
   }
 
   /** MODIFY SUBCHANNEL with a checked block. */
@@ -174,7 +188,7 @@ export class VirtualSubchannel {
     if (result === 'not-operational') return 3;
     this.#control = (this.#control & ~SCSW_STCTL) | SCSW_FCTL_HALT | SCSW_ACTL_HALT_PENDING;
     this.#usePath();
-    this.#withdraw(this);
+    this.#owner.withdraw(this);
     return 0;
   }
 
@@ -184,7 +198,7 @@ export class VirtualSubchannel {
     this.#orbFlags = 0;
     this.#control = SCSW_FCTL_CLEAR | SCSW_ACTL_CLEAR_PENDING;
     this.#usePath();
-    this.#withdraw(this);
+    this.#owner.withdraw(this);
     return 0;
   }
 
@@ -200,6 +214,7 @@ export class VirtualSubchannel {
   /** CANCEL SUBCHANNEL: only what has not reached the device yet, or stands suspended. */
   cancel(): number {
     if (!this.enabled) return 3;
+    this.#follow();
     const control = this.#control;
     if ((control & SCSW_STCTL) !== 0) return 1;
     const waiting = (control & (SCSW_ACTL_START_PENDING | SCSW_ACTL_SUSPENDED)) !== 0;
@@ -213,19 +228,18 @@ export class VirtualSubchannel {
   /** TEST SUBCHANNEL: the IRB, 64 bytes, and whether status was pending; pending status is taken. Null when not enabled. */
   test(): { irb: Uint8Array; pending: boolean } | null {
     if (!this.enabled) return null;
+    this.#follow();
     const irb = new Uint8Array(IRB_SIZE);
     irb.set(this.#schib.subarray(SCHIB_SCSW, SCHIB_SCSW + SCSW_SIZE));
     const pending = this.#statusPending;
     if (!pending) return { irb, pending };
     irb.set(this.#extended, SCSW_SIZE);
     const control = this.#control;
-    this.#withdraw(this);
+    this.#owner.withdraw(this);
     const intermediate = (control & SCSW_STCTL) === (SCSW_STCTL_INTERMEDIATE | SCSW_STCTL_PENDING);
     this.#control = intermediate ? control & ~SCSW_STCTL : control & ~(SCSW_STCTL | FCTL | SCSW_ACTL);
     return { irb, pending };
   }
-
-  #cancelled = false;
 
   #interrupt(irb: Uint8Array): void {
     const view = new DataView(irb.buffer, irb.byteOffset, IRB_SIZE);
@@ -237,9 +251,14 @@ export class VirtualSubchannel {
     if (!this.enabled) return;
     const unsolicited = (view.getUint32(0) & SCSW_STCTL) === (SCSW_STCTL_ALERT | SCSW_STCTL_PENDING);
     if (unsolicited && (this.#control & FCTL) !== 0) return;
+    const word = view.getUint32(0);
+    if ((word & SCSW_ACTL_SUSPENDED) !== 0 && this.#owner.suppressSuspended) {
+      this.#control = word & ~SCSW_STCTL;
+      return;
+    }
     this.#schib.set(irb.subarray(0, SCSW_SIZE), SCHIB_SCSW);
     this.#extended = irb.slice(SCSW_SIZE, IRB_SIZE);
-    if ((this.#control & SCSW_STCTL_PENDING) !== 0) this.#pending(this);
+    if ((this.#control & SCSW_STCTL_PENDING) !== 0) this.#owner.pending(this);
   }
 
   #hasPath(flags: number): boolean {
@@ -254,7 +273,7 @@ export class VirtualSubchannel {
     const status = SCSW_STCTL_ALERT | SCSW_STCTL_PENDING;
     this.#control = (this.#control & SCSW_ORB_BITS) | 0x03000000 | SCSW_FCTL_START | SCSW_ACTL_START_PENDING | status;
     this.#extended[1] = 0x80;
-    this.#pending(this);
+    this.#owner.pending(this);
   }
 
   /** The program could not even be fetched: program check at its first CCW. */
@@ -264,7 +283,7 @@ export class VirtualSubchannel {
     this.#scsw.setUint32(4, (address + 8) >>> 0);
     this.#scsw.setUint8(9, CHANNEL_PROGRAM_CHECK);
     this.#extended[1] = 0x80;
-    this.#pending(this);
+    this.#owner.pending(this);
   }
 
   #usePath(): void {

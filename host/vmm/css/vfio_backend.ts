@@ -2,7 +2,7 @@
 // its I/O interrupt (spec ccw sections 2 and 3). Reads and writes of the device's descriptor are all it does.
 
 import { EACCES, EBUSY, ENODEV } from '../../../assembly/abi.ts';
-import { IRB_SIZE, SCHIB_SCSW, SCSW_FCTL_START } from '../../css/schib.ts';
+import { IRB_SIZE, SCHIB_SIZE, SCSW_FCTL_START } from '../../css/schib.ts';
 import type { VfioProcess } from '../../process.ts';
 import { VFIO_CCW_IO_IRQ_INDEX, VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_IRQ_SET_DATA_EVENTFD } from '../../uapi/constants.ts';
 import { VFIO_DEVICE_SET_IRQS } from '../../uapi/ioctl.ts';
@@ -45,10 +45,10 @@ export class VfioSubchannelBackend implements SubchannelBackend {
     });
   }
 
-  pmcw(): Uint8Array {
-    const pmcw = new Uint8Array(SCHIB_SCSW);
-    this.#process.read(this.#device, pmcw, SCHIB_REGION);
-    return pmcw;
+  schib(): Uint8Array {
+    const schib = new Uint8Array(SCHIB_SIZE);
+    this.#process.readRaw(this.#device, schib, SCHIB_REGION);
+    return schib;
   }
 
   start(orb: Uint8Array): StartResult {

@@ -3,6 +3,7 @@
 import type { ManualClock } from '../../clock.ts';
 import { EngineSubchannel } from '../../css/engine.ts';
 import { DescribedFunction } from '../../devices/described_function.ts';
+import { Terminal3270 } from '../../devices/terminal_3270.ts';
 import { VirtioCcw } from '../../devices/virtio_ccw.ts';
 import { createCcwDevice } from '../../drivers/ccw/vfio_ccw.ts';
 import { VfioPciDevice } from '../../drivers/pci/device.ts';
@@ -51,7 +52,7 @@ export function buildRecordedMachine(vfio: VfioInstance, clock: ManualClock, jso
   let group = FIRST_GROUP;
   const functions: DescribedFunction[] = [];
   const headers: Array<readonly [ZpciFunction, Uint8Array]> = [];
-  const controlUnits: VirtioCcw[] = [];
+  const controlUnits: Array<VirtioCcw | Terminal3270> = [];
   json.functions
     .filter((fn) => fn.group === undefined)
     .forEach((fn, index) => {
@@ -88,18 +89,19 @@ export function buildRecordedMachine(vfio: VfioInstance, clock: ManualClock, jso
       headers.push([attached, header]);
     });
   const container = { fd: -1 };
+  const shown: Array<readonly [sid: number, only: RegExp]> = [];
   json.subchannels.forEach((subchannel) => {
-    const id = VIRTIO_IDS.find(([what]) => what.test(subchannel.what))?.[1];
-    if (id === undefined) return;
+    const device = controlUnit(subchannel.what);
     const sid = Number(subchannel.sid);
     const busId = `0.${(sid >> 17) & 3}.${(sid & 0xffff).toString(16).padStart(4, '0')}`;
-    const controlUnit = new VirtioCcw({ id, ...(id === 2 ? { config: new Uint8Array(0x60) } : {}) });
-    controlUnits.push(controlUnit);
+    controlUnits.push(device);
+    const only = /\(([\w-]+) only\)/.exec(subchannel.what);
+    if (only !== null) shown.push([sid, new RegExp(`^${only[1]}/`)]);
     const hardware = new EngineSubchannel({
       busId,
       core: vfio.core,
       clock,
-      device: controlUnit,
+      device,
       deviceNumber: Number(subchannel.devno),
     });
     const name = `00000000-0000-4000-8000-${sid.toString(16).padStart(12, '0')}`;
@@ -123,7 +125,7 @@ export function buildRecordedMachine(vfio: VfioInstance, clock: ManualClock, jso
   });
   return {
     vm,
-    reset() {
+    reset(line) {
       for (const fn of vm.functions.values()) fn.disable();
       for (const hw of functions) {
         hw.reset();
@@ -134,12 +136,22 @@ export function buildRecordedMachine(vfio: VfioInstance, clock: ManualClock, jso
       vm.errorEvents.length = 0;
       vm.css.reset();
       clock.advance(0);
-      for (const controlUnit of controlUnits) controlUnit.reset();
+      for (const device of controlUnits) device.reset();
+      for (const [sid, only] of shown) vm.css.show(sid, only.test(line.id));
+      vm.css.suppressSuspended = true;
     },
     settle: () => clock.advance(0),
     prepare: (step) => prepare(functions, step),
     dma: () => false,
   };
+}
+
+/** The device that a description names. */
+function controlUnit(what: string): VirtioCcw | Terminal3270 {
+  if (/3270/.test(what)) return new Terminal3270();
+  const id = VIRTIO_IDS.find(([name]) => name.test(what))?.[1];
+  if (id === undefined) throw new TypeError(`a subchannel with "${what}" cannot be built`);
+  return new VirtioCcw({ id });
 }
 
 /** The described bytes; without any, those of a described function of the same vendor under the function's own id. */

@@ -18,8 +18,8 @@ const CLEARED = [
 /** A machine for recorded lines, and what the recording program could do besides executing instructions. */
 export interface RecordedMachine {
   readonly vm: VirtualMachine;
-  /** Load-normal reset: every device and subchannel back to power-on. */
-  reset(): void;
+  /** Load-normal reset before a line: every device and subchannel that its group has on board, back to power-on. */
+  reset(line: Line): void;
   /** Lets everything that needs no time finish: programs, interrupts. */
   settle(): void;
   /** What this step is going to read from a device that is known by its recording only. */
@@ -30,7 +30,7 @@ export interface RecordedMachine {
 
 export function runLine(machine: RecordedMachine, line: Line): LineResult {
   const { vm } = machine;
-  machine.reset();
+  machine.reset(line);
   for (const { base, length } of CLEARED) vm.storage.view(BigInt(base), length)?.fill(0);
   const touched: Array<readonly [bigint, number]> = [];
   const before = WATCHED.map(({ base, length }) => vm.storage.fetch(BigInt(base), length));

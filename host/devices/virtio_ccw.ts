@@ -11,16 +11,15 @@ const SENSE_SIZE = 32;
 const SENSE_ID_SIZE = 256;
 const COMMAND_REJECT = 0x80;
 const MAX_REVISION = 2;
-const FEATURE_WORDS = 2;
 
 export interface VirtioCcwOptions {
   /** Virtio device id: 1 network, 2 block, 4 entropy. */
   readonly id: number;
   readonly config?: Uint8Array;
-  /** Feature words, little-endian on the wire. */
-  readonly features?: readonly number[];
-  /** Size of each queue. Default one queue of 8. */
-  readonly queues?: readonly number[];
+  /** The first word of features, as its four bytes. */
+  readonly features?: Uint8Array;
+  /** Size of the first queue. Default 8. */
+  readonly queue?: number;
 }
 
 /** Anything that only answers SENSE ID, sense and no-operation rejects the rest. */
@@ -79,7 +78,8 @@ export class VirtioCcw implements ChannelDevice {
         this.#revision = -1;
         return NORMAL;
       case 0x32:
-        transfer.store(Uint8Array.of(0, 0, 0, this.#options.queues?.[0] ?? 8));
+        // The index comes in the same area, which a read command does not fetch: the first queue answers.
+        transfer.store(Uint8Array.of(0, 0, (this.#options.queue ?? 8) >> 8, (this.#options.queue ?? 8) & 0xff));
         return NORMAL;
       case 0x43:
       case 0x53:
@@ -94,10 +94,7 @@ export class VirtioCcw implements ChannelDevice {
   }
 
   #readFeatures(transfer: Transfer): CommandEnd {
-    const word = (this.#options.features ?? [])[0] ?? 0;
-    const bytes = new Uint8Array(5);
-    new DataView(bytes.buffer).setUint32(0, FEATURE_WORDS > 0 ? word : 0, true);
-    transfer.store(bytes);
+    transfer.store((this.#options.features ?? new Uint8Array(4)).subarray(0, 4));
     return NORMAL;
   }
 

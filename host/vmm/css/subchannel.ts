@@ -62,6 +62,7 @@ const PMCW_FLAGS_MODIFIABLE = 0x38fc;
 const PMCW_CHARACTERISTICS = 24;
 const PMCW_CHARACTERISTICS_MODIFIABLE = 0x00000005;
 const PMCW_MBI = 12;
+const SCHIB_MEASUREMENT = 40;
 const SCSW_ORB_BITS = 0xf8fc0000;
 const SUSPEND_CONTROL = 0x08000000;
 const CHANNEL_PROGRAM_CHECK = 0x20;
@@ -154,6 +155,8 @@ export class VirtualSubchannel {
     this.#schib[PMCW_LPM] = block[PMCW_LPM] as number;
     this.#schib[PMCW_POM] = block[PMCW_POM] as number;
     merge(PMCW_CHARACTERISTICS + 2, PMCW_CHARACTERISTICS_MODIFIABLE);
+    // The address of the measurement block.
+    this.#schib.set(block.subarray(SCHIB_MEASUREMENT, SCHIB_MEASUREMENT + 8), SCHIB_MEASUREMENT);
     return 0;
   }
 
@@ -257,6 +260,8 @@ export class VirtualSubchannel {
       return;
     }
     this.#schib.set(irb.subarray(0, SCSW_SIZE), SCHIB_SCSW);
+    // The driver started its own ORB: the bits that repeat the ORB are the guest's.
+    this.#control = (word & ~SCSW_ORB_BITS) | (unsolicited ? 0 : this.#orbFlags & SCSW_ORB_BITS);
     this.#extended = irb.slice(SCSW_SIZE, IRB_SIZE);
     if ((this.#control & SCSW_STCTL_PENDING) !== 0) this.#owner.pending(this);
   }

@@ -1,6 +1,7 @@
 // Compares what a line gave here with its recording. Steps and lines whose mark says that the recording shows no architecture are judged as
 // the mark says (vectors/insn, FORMAT.md "Marks"); everything else must be equal.
 import type { Expected, Line, LineResult, Step, StepResult } from './lines.ts';
+import { explainStorage } from './traits.ts';
 
 export interface Difference {
   readonly id: string;
@@ -33,7 +34,9 @@ export function compareLine(line: Line, result: LineResult): Difference[] {
     return fields
       .filter(([field]) => !excused(step, field))
       .map(([field, expected, got]) => {
-        const reason = reasonFor(step, field, marks, skipped, channel);
+        const reason =
+          reasonFor(step, field, marks, skipped, channel) ??
+          (channel && field === 'st' ? explainStorage(line, result, index) : null);
         const difference = { id: line.id, step: index, insn: step.i ?? step.sclp ?? step.dma ?? 'cr6', field };
         return { ...difference, expected: text(expected), actual: text(got), ...(reason === null ? {} : { reason }) };
       });

@@ -49,24 +49,6 @@ export interface LineResult {
   readonly steps: StepResult[];
 }
 
-/** @throws Error naming the line number when the text is not a recorded sequence. */
-export function parseLines(text: string): Line[] {
-  const lines: Line[] = [];
-  text.split('\n').forEach((row, index) => {
-    if (row.trim() === '' || row.startsWith('#')) return;
-    let line: Line;
-    try {
-      line = JSON.parse(row) as Line;
-    } catch {
-      throw new Error(`line ${index + 1}: not JSON`);
-    }
-    if (typeof line?.id !== 'string' || !Array.isArray(line.steps))
-      throw new Error(`line ${index + 1}: "id" and "steps" are required`);
-    lines.push(line);
-  });
-  return lines;
-}
-
 /** Bytes in hex, or `xx*n` = byte xx repeated n times. */
 export function parseBytes(text: string): Uint8Array {
   const repeat = /^([0-9a-f]{2})\*(\d+)$/i.exec(text);

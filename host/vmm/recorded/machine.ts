@@ -146,12 +146,22 @@ export function buildRecordedMachine(vfio: VfioInstance, clock: ManualClock, jso
   };
 }
 
+const VIRTIO_BLOCK = 2;
+/** A block device of 1 MiB: 2048 sectors, 254 segments, 2/16/63 geometry, blocks of 512; legacy byte order is the guest's. */
+const BLOCK_1_MIB = {
+  config: parseBytes(
+    '000000000000080000000000000000fe0002103f00000200000000000000000001000001003fffff0000000100000001003fffff0000000101000000',
+  ),
+  features: parseBytes('546e0039'),
+  queue: 256,
+};
+
 /** The device that a description names. */
 function controlUnit(what: string): VirtioCcw | Terminal3270 {
   if (/3270/.test(what)) return new Terminal3270();
   const id = VIRTIO_IDS.find(([name]) => name.test(what))?.[1];
   if (id === undefined) throw new TypeError(`a subchannel with "${what}" cannot be built`);
-  return new VirtioCcw({ id });
+  return id === VIRTIO_BLOCK ? new VirtioCcw({ id, ...BLOCK_1_MIB }) : new VirtioCcw({ id });
 }
 
 /** The described bytes; without any, those of a described function of the same vendor under the function's own id. */

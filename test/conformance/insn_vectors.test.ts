@@ -1,0 +1,61 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { ManualClock } from '../../host/clock.ts';
+import { createVfio, type VfioInstance } from '../../host/inline.ts';
+import { compareLine } from '../../host/vmm/recorded/check.ts';
+import { parseMachine } from '../../host/vmm/recorded/description.ts';
+import type { Line } from '../../host/vmm/recorded/lines.ts';
+import { buildRecordedMachine } from '../../host/vmm/recorded/machine.ts';
+import { type RecordedMachine, runLine } from '../../host/vmm/recorded/runner.ts';
+import { loadLines, loadText } from '../support/data.ts';
+
+const ZPCI = ['clp', 'mpcifc', 'stpcifc', 'rpcit', 'sclp', 'pcilg', 'pcistg', 'pcistb', 'missing-bar', 'random'];
+const CHANNEL = ['3270', 'addr', 'ccw', 'cmd', 'func', 'ida', 'msch', 'orb', 'random', 'sid', 'tpi', 'virtio'];
+const MiB = 1024 * 1024;
+
+describe('recorded instruction sequences', () => {
+  let vfio: VfioInstance;
+  let machine: RecordedMachine;
+
+  beforeAll(async () => {
+    const clock = new ManualClock();
+    vfio = await createVfio({ length: 96 * MiB, heapSize: 16 * MiB, clock, machine: { devices: [] } });
+    machine = buildRecordedMachine(vfio, clock, parseMachine(await loadText('insn/machine.json')));
+  });
+
+  const unexplained = async (file: string): Promise<string[]> => {
+    const lines = await loadLines<Line>(`insn/${file}.jsonl`);
+    return lines.flatMap((line) =>
+      compareLine(line, runLine(machine, line))
+        .filter(({ reason }) => reason === undefined)
+        .map(
+          ({ id, step, insn, field, expected, actual }) => `${id} ${step} ${insn} ${field}: ${actual} not ${expected}`,
+        ),
+    );
+  };
+
+  for (const name of ZPCI)
+    it(`z-${name}: condition code, interruption, registers and storage of every unmarked step are equal`, async () => {
+      expect(await unexplained(`z-${name}`)).toEqual([]);
+    });
+  for (const name of CHANNEL)
+    it(`c-${name}: codes are equal, status and storage where no trait applies`, async () => {
+      expect(await unexplained(`c-${name}`)).toEqual([]);
+    });
+
+  it('a comparison does not let a wrong result pass', async () => {
+    const [line] = await loadLines<Line>('insn/z-stpcifc.jsonl');
+    const result = runLine(machine, line!);
+    const step = result.steps.findIndex(({ st }) => st !== undefined);
+    result.steps[step] = { ...result.steps[step], cc: 1 };
+    result.steps[step + 1] = { ...result.steps[step + 1], st: [] };
+    const found = compareLine(line!, result).map(({ field, reason }) => [field, reason]);
+    expect(found).toContainEqual(['cc', undefined]);
+    expect(found).toContainEqual(['st', undefined]);
+  });
+
+  it('everything is given back at the end', () => {
+    machine.vm.destroy();
+    vfio.exit();
+    expect(vfio.kernel.core.liveBytes).toBe(0);
+  });
+});

@@ -19,14 +19,14 @@ const ANY: u32 = 0xffffffff;
  * @param out 0, or npage x u32 that receive the address of each page's entry (good until its last unpin).
  * @returns npage; fewer (> 0) only when a page with PIN_SHORT was reached: those before it stay pinned.
  * Failures, nothing stays pinned and no record is kept: the refusal in IOMMU_PIN_ERRNO (-EACCES v1, -EBUSY a vaddr is invalid, -EINVAL no
- * device); by the first page that fails: -EINVAL (type1) / -ENOENT (IOAS) no map, or the range wraps; -EPERM the map lacks prot; -ENODEV the
+ * device); by the first page that fails: -EINVAL (type1) / -ENOENT (IOAS) no map, or the range ends behind 2^64; -EPERM the map lacks prot; -ENODEV the
  * task is gone; -EFAULT nothing behind the address; -EINVAL a device region; -ENOMEM RLIMIT_MEMLOCK or the heap; an injected errno.
  */
 export function pin_page_run(iommu: usize, iova: u64, npage: u32, prot: u32, out: usize): i32 {
   const refused = load<u32>(iommu, IOMMU_PIN_ERRNO);
   if (refused != 0) return -(<i32>refused);
   const first = iova >> 12;
-  if (npage > 0x7fffffff || first + npage > (<u64>1 << 52)) return -unmapped_errno(iommu);
+  if (npage > 0x7fffffff) return -EINVAL;
   let made: u64 = 0;
   let done: u32 = 0;
   while (done < npage) {
@@ -125,12 +125,17 @@ function charge(iommu: usize, newly: u32): bool {
   return true;
 }
 
+/** The map of a page, or 0. Behind the last page there is none. */
+function map_of(iommu: usize, page: u64): usize {
+  return page >> 52 != 0 ? 0 : ranges_find(iommu + MAPS, page << 12);
+}
+
 /**
  * Pins one page the careful way, in the kernel's order of checks, and looks up to `n` pages ahead so that the fast path can go on.
  * @returns 0, a positive errno, or PIN_SHORT; on failure nothing changed but unpinned entries.
  */
 function pin_slowly(iommu: usize, page: u64, n: u32, prot: u32): u32 {
-  const map = ranges_find(iommu + MAPS, page << 12);
+  const map = map_of(iommu, page);
   if (map == 0) return unmapped_errno(iommu);
   const meta = slot_meta(map);
   if ((meta & prot) != prot) return EPERM;
@@ -177,7 +182,7 @@ export function unpin_page_run(iommu: usize, iova: u64, npage: u32): void {
     const leaf = leaf_of(iommu, page >> LEAF_SHIFT);
     if (leaf == 0 || !unpin_entries(iommu, leaf + (<usize>place << 4), page, n)) {
       for (let i: u32 = 0; i < n; ++i) {
-        if (ranges_find(iommu + MAPS, (page + i) << 12) == 0) return;
+        if (map_of(iommu, page + i) == 0) return;
         if (leaf != 0) unpin_entry(iommu, leaf + (<usize>(place + i) << 4), page + i);
       }
     }

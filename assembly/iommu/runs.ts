@@ -39,7 +39,7 @@ export function runs_map(iommu: usize, key: u64, last: u64, vaddr: u64, meta: u3
         if (nth <= npage) failed = -ENOMEM;
       }
       const newly = <u32>npage - entries_count(iommu, iova >> 12, stop >> 12, <u32>npage);
-      if ((meta & MAP_LOCK_CAP) == 0 && !mm_within(mm, newly, limit)) failed = -ENOMEM;
+      if (newly != 0 && (meta & MAP_LOCK_CAP) == 0 && !mm_within(mm, newly, limit)) failed = -ENOMEM;
       if (failed != 0) break;
       if (end != 0 && stop >= end) {
         failed = -ERANGE;

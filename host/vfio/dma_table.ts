@@ -281,7 +281,8 @@ export class DmaTable implements DmaProvider {
 
   /** One translation domain more. @param end first iova that the unit cannot translate. @returns 0 or -errno, then nothing changed. */
   protected attachDomain(task: Task, end: bigint): number {
-    const limit = task.lockCap ? NO_LIMIT : Math.min(task.memlockPages, NO_LIMIT);
+    // The privilege that counts is the one each map was made with.
+    const limit = Math.min(task.memlockPages, NO_LIMIT);
     return this.core.exports.iommu_attach_domain(this.iommu, end, limit);
   }
   protected detachDomain(): void {

@@ -18,53 +18,25 @@
 //       76    4 chain_brk     where the next chain goes
 //       80    4 chain_end     end of the current chain area
 //       84    4 chain_blocks  list of further chain areas; the first word of each is the next
-//       88    4 newly         pages that this translation pinned first
-//       96  256 chains        {u32 iova, u32 len, u32 host, u32 translated} each: guest address, CCWs, linear address of our copy,
+//       88    4 mode          how pins may be made (page_array.ts, pins_open), and
+//       92    4 made          pins made by plain counting, which the iommu's sums do not know yet,
+//       96    4 newly         those of them on pages that had none
+//      100    4 forced        the iommu's count of pins taken by force when the translation began
+//      112  256 chains        {u32 iova, u32 len, u32 host, u32 translated} each: guest address, CCWs, linear address of our copy,
 //                             CCWs translated so far
-//      352      first chain area, then the first block
+//      368      first chain area, then the first block
 import {
-  CCWCHAIN_COUNT_MAX,
-  CCWCHAIN_HOST,
-  CCWCHAIN_IOVA,
-  CCWCHAIN_LEN,
-  CCWCHAIN_LEN_MAX,
-  CCWCHAIN_SIZE,
-  CCWCHAIN_TRANSLATED,
-  CP_ARENA,
-  CP_BLOCKS,
-  CP_BLOCK_SHIFT,
-  CP_CHAINS,
-  CP_CHAIN_BLOCKS,
-  CP_CHAIN_BRK,
-  CP_CHAIN_COUNT,
-  CP_CHAIN_END,
-  CP_GUEST_CPA,
-  CP_IDAW_SIZE,
-  CP_IOMMU,
-  CP_NEWLY,
-  CP_ORB,
-  CP_STATE,
-  CP_STATE_COPIED,
-  CP_STATE_FAILED,
-  CP_STATE_NONE,
-  CP_STATE_TRANSLATED,
-  CP_WORD1,
-  EBUSY,
-  EFAULT,
-  EINVAL,
-  ENOMEM,
-  ORB_C64,
-  ORB_FMT,
-  ORB_I2K,
-  ORB_LPM,
+  CCWCHAIN_COUNT_MAX, CCWCHAIN_HOST, CCWCHAIN_IOVA, CCWCHAIN_LEN, CCWCHAIN_LEN_MAX, CCWCHAIN_SIZE, CCWCHAIN_TRANSLATED, CP_ARENA,
+  CP_BLOCK_SHIFT, CP_CHAINS, CP_CHAIN_BLOCKS, CP_CHAIN_BRK, CP_CHAIN_COUNT, CP_CHAIN_END, CP_GUEST_CPA, CP_IDAW_SIZE, CP_IOMMU, CP_ORB, CP_STATE,
+  CP_STATE_COPIED, CP_STATE_FAILED, CP_STATE_NONE, CP_STATE_TRANSLATED, CP_WORD1, EBUSY, EINVAL, ENOMEM, ORB_C64, ORB_FMT, ORB_I2K, ORB_LPM,
 } from '../abi';
 import { arena_alloc, arena_free } from '../arena';
-import { iommu_window, pin_mode, pins_made } from '../iommu/direct';
+import { iommu_window } from '../iommu/direct';
 import { iommu_read } from '../iommu/rw';
 import { put_be32 } from '../mem';
-import { ccw_cda, ccw_from_format0, ccw_is_chain, ccw_is_tic, ccw_with_cda, in_chain } from './ccw';
-import { ccw_translate } from './idal';
-import { block_init, blocks_pin_frame, blocks_pin_iova, blocks_release } from './page_array';
+import { ccw_cda, ccw_from_format0, ccw_is_chain, ccw_is_tic, in_chain } from './ccw';
+import { block_init, blocks_pin_frame, blocks_pin_iova, blocks_release, pins_close, pins_open } from './page_array';
+import { chain_find, chain_translate } from './translate';
 
 /** Bytes that a chain is read in, however long it is: 256 CCWs. */
 const READ_SIZE: usize = CCWCHAIN_LEN_MAX << 3;
@@ -75,7 +47,7 @@ const READ_SIZE: usize = CCWCHAIN_LEN_MAX << 3;
 export const CHAIN_GAP: usize = 64;
 /** Room that a chain may need while it is copied. */
 const CHAIN_ROOM: usize = READ_SIZE + CHAIN_GAP;
-const CHAIN_AREA: usize = 352;
+const CHAIN_AREA: usize = 368;
 const CHAIN_AREA_SIZE: usize = CHAIN_ROOM + 512;
 const CHAIN_BLOCK_SIZE: usize = 4096;
 const FIRST_BLOCK: usize = CHAIN_AREA + CHAIN_AREA_SIZE;
@@ -205,15 +177,6 @@ function chain_build(cp: usize, iommu: usize, address: u32): i32 {
   return 0;
 }
 
-/** @returns the first chain, in list order, that holds this guest address, or 0. */
-function chain_find(cp: usize, address: u32): usize {
-  const end = chain_at(cp, load<u32>(cp, CP_CHAIN_COUNT));
-  for (let chain = chain_at(cp, 0); chain < end; chain += CCWCHAIN_SIZE) {
-    if (in_chain(address, load<u32>(chain, CCWCHAIN_IOVA), load<u32>(chain, CCWCHAIN_LEN))) return chain;
-  }
-  return 0;
-}
-
 /**
  * Translate phase (section 5.2): every TIC is relocated, every other CCW gets a host IDAL and its pages pinned.
  * @returns 0; EINVAL: no copied program; EFAULT: a TIC whose target is in no chain; ccw_translate's errnos. A failure keeps what was
@@ -221,36 +184,13 @@ function chain_find(cp: usize, address: u32): usize {
  */
 export function cp_prefetch(cp: usize): i32 {
   if (load<u32>(cp, CP_STATE) != CP_STATE_COPIED) return -EINVAL;
-  const iommu = <usize>load<u32>(cp, CP_IOMMU);
-  const mode = pin_mode(iommu);
   const end = chain_at(cp, load<u32>(cp, CP_CHAIN_COUNT));
-  let pins: u32 = 0;
   let result: i32 = 0;
-  store<u32>(cp, 0, CP_NEWLY);
-  for (let chain = chain_at(cp, 0); chain < end && result >= 0; chain += CCWCHAIN_SIZE) {
-    const head = <usize>load<u32>(chain, CCWCHAIN_HOST);
-    const tail = head + (<usize>load<u32>(chain, CCWCHAIN_LEN) << 3);
-    let at = head;
-    for (; at < tail; at += 8) {
-      const w = load<u64>(at);
-      result = ccw_is_tic(w) ? tic_translate(cp, at, w) : ccw_translate(cp, at, w, mode);
-      if (result < 0) break;
-      pins += result;
-    }
-    store<u32>(chain, <u32>((at - head) >> 3), CCWCHAIN_TRANSLATED);
-  }
-  pins_made(iommu, pins, load<u32>(cp, CP_NEWLY));
+  pins_open(cp);
+  for (let chain = chain_at(cp, 0); chain < end && result == 0; chain += CCWCHAIN_SIZE) result = chain_translate(cp, chain);
+  pins_close(cp);
   store<u32>(cp, result < 0 ? CP_STATE_FAILED : CP_STATE_TRANSLATED, CP_STATE);
-  return min<i32>(result, 0);
-}
-
-/** Points a TIC at our copy of its target, byte offset kept. A wrapping chain holds no address, not even its own. */
-function tic_translate(cp: usize, at: usize, w: u64): i32 {
-  const target = ccw_cda(w);
-  const chain = chain_find(cp, target);
-  if (chain == 0) return -EFAULT;
-  store<u64>(at, ccw_with_cda(w, load<u32>(chain, CCWCHAIN_HOST) + (target - load<u32>(chain, CCWCHAIN_IOVA)), 0));
-  return 0;
+  return result;
 }
 
 /**
@@ -306,7 +246,7 @@ export function cp_page_pinned(cp: usize, page: u32): i32 {
 /** Release: unpins everything, drops the chains. Without a program nothing happens. */
 export function cp_free(cp: usize): void {
   if (load<u32>(cp, CP_STATE) == CP_STATE_NONE) return;
-  blocks_release(cp, load<u32>(cp, CP_IOMMU));
+  blocks_release(cp);
   chains_drop(cp);
   store<u32>(cp, 0, CP_IOMMU);
   store<u32>(cp, CP_STATE_NONE, CP_STATE);

@@ -19,7 +19,6 @@ import {
   CP_CHAIN_COUNT,
   CP_IDAW_SIZE,
   CP_IOMMU,
-  CP_NEWLY,
   CP_STATE,
   CP_STATE_NONE,
   CP_STATE_TRANSLATED,
@@ -32,13 +31,12 @@ import {
   PAGE_SIZE_4K,
   PIN_SIZE,
 } from '../abi';
-import { PIN_NOTHING } from '../iommu/direct';
 import { iommu_read } from '../iommu/rw';
 import { get_be64, put_be64 } from '../mem';
 import { ccw_cda, ccw_cmd, ccw_count, ccw_is_idal, ccw_is_tic, ccw_with_cda } from './ccw';
 import { CHAIN_GAP, chain_at, chain_room, cp_free } from './cp';
 import { idal_fill } from './idal';
-import { block_with_room } from './page_array';
+import { block_with_room, pins_close, pins_open } from './page_array';
 
 /** Bytes of the buffer's half that holds CCWs; the slots begin here. */
 const SLOTS: u32 = CCWCHAIN_LEN_MAX << 3;
@@ -68,17 +66,17 @@ export function cp_init_flat(cp: usize, iommu: usize, word1: u32, buffer: usize,
   store<u32>(cp, word1, CP_WORD1);
   store<u32>(cp, 8, CP_IDAW_SIZE);
   store<u32>(cp, PAGE_SHIFT_4K, CP_BLOCK_SHIFT);
-  store<u32>(cp, 0, CP_NEWLY);
   store<u32>(cp, CP_STATE_TRANSLATED, CP_STATE);
-  for (let i: u32 = 0; i < len; i++) {
-    const at = <usize>i << 3;
-    const result = ccw_place(cp, host, host + at, buffer, load<u64>(buffer + at));
-    if (result < 0) {
-      cp_free(cp);
-      return result;
-    }
+  // A TIC may lead behind the last CCW: what a device finds there is no CCW.
+  memory.fill(host + (<usize>len << 3), 0, SLOTS - (len << 3));
+  pins_open(cp);
+  let result: i32 = 0;
+  for (let at: usize = 0; at < <usize>len << 3 && result == 0; at += 8) {
+    result = ccw_place(cp, host, host + at, buffer, load<u64>(buffer + at));
   }
-  return 0;
+  pins_close(cp);
+  if (result < 0) cp_free(cp);
+  return result;
 }
 
 /** Stores one CCW of the buffer as the device will fetch it. */
@@ -124,7 +122,7 @@ function data_place(cp: usize, at: usize, w: u64, address: u64, indirect: bool):
     // Only the first word has an offset inside its block.
     for (let i: usize = 1; i < n; i++) put_be64(list + (i << 3), get_be64(list + (i << 3)) & ~(<u64>PAGE_SIZE_4K - 1));
   }
-  const result = idal_fill(cp, iommu, block, idal, n, list, first, PIN_NOTHING);
+  const result = idal_fill(cp, block, idal, n, list, first);
   if (result < 0) return result;
   store<u32>(block, <u32>(idal + (n << 3)), BLOCK_BRK);
   store<u64>(at, ccw_with_cda(w, <u32>idal, CCW_FLAG_IDA));

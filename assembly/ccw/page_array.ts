@@ -9,22 +9,16 @@
 //       12    4 end    behind the oldest pin: a pin record without a page, so that the newest pin can always be looked at
 // Pin: neighbouring pins of one page are one record.
 //        0    8 page   iova >> 12
-//        8    4 frame  linear address of the page
+//        8    4 entry  the iommu's page entry, which stays where it is as long as the page is pinned
 //       12    4 count  pins
+//
+// Pins are counted in the page entries as they are made; the iommu's sums follow in pins_close, once per program.
 import {
-  BLOCK_BRK,
-  BLOCK_END,
-  BLOCK_NEXT,
-  BLOCK_PINS,
-  CP_ARENA,
-  CP_BLOCKS,
-  PIN_COUNT,
-  PIN_FRAME,
-  PIN_PAGE,
-  PIN_SIZE,
+  BLOCK_BRK, BLOCK_END, BLOCK_NEXT, BLOCK_PINS, CP_ARENA, CP_BLOCKS, CP_FORCED, CP_IOMMU, CP_MADE, CP_MODE, CP_NEWLY, IOMMU_FORCED,
+  PIN_COUNT, PIN_ENTRY, PIN_PAGE, PIN_SIZE, PTE_FRAME,
 } from '../abi';
 import { arena_alloc, arena_free } from '../arena';
-import { pins_released, unpin_fast, unpin_many } from '../iommu/direct';
+import { PTE_PIN, pin_mode, pins_made, pins_released, pte_unpinnable, unpin_many, unpin_mode } from '../iommu/direct';
 
 const BLOCK_HEADER: usize = 16;
 /** Bytes of a block beyond the first; holds the IDAL and the pins of the largest CCW (33 words) many times. */
@@ -40,6 +34,8 @@ export function block_init(cp: usize, block: usize, size: usize): void {
   store<u32>(block, <u32>end, BLOCK_PINS);
   store<u32>(block, <u32>end, BLOCK_END);
   store<u64>(end, NO_PAGE, PIN_PAGE);
+  // Looked at, never used: no page is NO_PAGE.
+  store<u32>(end, <u32>end, PIN_ENTRY);
   store<u32>(cp, <u32>block, CP_BLOCKS);
 }
 
@@ -58,11 +54,46 @@ function block_add(cp: usize): usize {
   return block;
 }
 
+/** Begins a translation: how pins may be made until pins_close, and nothing made yet. */
+export function pins_open(cp: usize): void {
+  const iommu = <usize>load<u32>(cp, CP_IOMMU);
+  store<u32>(cp, pin_mode(iommu), CP_MODE);
+  store<u64>(cp, 0, CP_MADE);
+  store<u32>(cp, load<u32>(iommu, IOMMU_FORCED), CP_FORCED);
+}
+
+/** Ends a translation, done or failed: the iommu's sums hear of its pins. */
+export function pins_close(cp: usize): void {
+  pins_made(load<u32>(cp, CP_IOMMU), load<u32>(cp, CP_MADE), load<u32>(cp, CP_NEWLY));
+}
+
+/** Notes pins made as counts, `newly` of them on pages that had none. */
+// @ts-expect-error: decorator
+@inline
+export function pins_note(cp: usize, made: u32, newly: u32): void {
+  store<u32>(cp, load<u32>(cp, CP_MADE) + made, CP_MADE);
+  store<u32>(cp, load<u32>(cp, CP_NEWLY) + newly, CP_NEWLY);
+}
+
+/** Puts a pin of another page than the newest in front. @returns the new newest record. */
+// @ts-expect-error: decorator
+@inline
+export function pin_push(pins: usize, page: u64, entry: usize): usize {
+  const pin = pins - PIN_SIZE;
+  store<u64>(pin, page, PIN_PAGE);
+  store<u64>(pin, <u64>entry | ((<u64>1) << 32), PIN_ENTRY);
+  return pin;
+}
+
 /**
  * Undoes pins of a block, newest first, until record `to` is the newest and holds `count` pins; what a CCW that failed half way
- * needs. @param pins the newest record, which the block need not know yet.
+ * needs, after pins_note. @param pins the newest record, which the block need not know yet.
  */
-export function block_undo(iommu: usize, pins: usize, to: usize, count: u32): void {
+export function block_undo(cp: usize, pins: usize, to: usize, count: u32): void {
+  const iommu = <usize>load<u32>(cp, CP_IOMMU);
+  // The careful way looks at the sums, so they must be right.
+  pins_close(cp);
+  store<u64>(cp, 0, CP_MADE);
   for (; pins < to; pins += PIN_SIZE) unpin_many(iommu, load<u64>(pins, PIN_PAGE), load<u32>(pins, PIN_COUNT));
   const more = load<u32>(to, PIN_COUNT) - count;
   if (more != 0) {
@@ -71,27 +102,43 @@ export function block_undo(iommu: usize, pins: usize, to: usize, count: u32): vo
   }
 }
 
+/** Did somebody take pins by force since the translation? Then entries may be gone, and pages that the program names are not its own. */
+// @ts-expect-error: decorator
+@inline
+function forced(cp: usize): bool {
+  return load<u32>(<usize>load<u32>(cp, CP_IOMMU), IOMMU_FORCED) != load<u32>(cp, CP_FORCED);
+}
+
 /** Unpins every page of the program and gives all blocks but the first one back, which becomes empty. */
-export function blocks_release(cp: usize, iommu: usize): void {
+export function blocks_release(cp: usize): void {
+  const iommu = <usize>load<u32>(cp, CP_IOMMU);
+  const fast = unpin_mode(iommu) && !forced(cp);
   let block = <usize>load<u32>(cp, CP_BLOCKS);
-  let pins: u32 = 0;
+  let pins: u64 = 0;
   let gone: u32 = 0;
   for (;;) {
     const end = <usize>load<u32>(block, BLOCK_END);
     for (let pin = <usize>load<u32>(block, BLOCK_PINS); pin < end; pin += PIN_SIZE) {
-      const count = load<u32>(pin, PIN_COUNT);
-      const left = unpin_fast(iommu, load<u64>(pin, PIN_PAGE), count);
-      if (left >= 0) {
-        pins += count;
-        gone += u32(left == 0);
-      } else unpin_many(iommu, load<u64>(pin, PIN_PAGE), count);
+      // Entry in the lower half, count in the upper, as it is in the entry.
+      const word = load<u64>(pin, PIN_ENTRY);
+      const taken = word & 0xffffffff00000000;
+      if (fast) {
+        const pte = load<u64>(<usize>word, PTE_FRAME);
+        if (pte_unpinnable(pte, taken)) {
+          store<u64>(<usize>word, pte - taken, PTE_FRAME);
+          pins += taken;
+          gone += u32(pte - taken < PTE_PIN);
+          continue;
+        }
+      }
+      unpin_many(iommu, load<u64>(pin, PIN_PAGE), <u32>(taken >> 32));
     }
     const next = <usize>load<u32>(block, BLOCK_NEXT);
     if (next == 0) break;
     arena_free(load<u32>(cp, CP_ARENA), block, BLOCK_SIZE);
     block = next;
   }
-  pins_released(iommu, pins, gone);
+  if (pins != 0) pins_released(iommu, <u32>(pins >> 32), gone);
   store<u32>(block, <u32>(block + BLOCK_HEADER), BLOCK_BRK);
   store<u32>(block, load<u32>(block, BLOCK_END), BLOCK_PINS);
   store<u32>(cp, <u32>block, CP_BLOCKS);
@@ -111,10 +158,11 @@ export function blocks_pin_iova(cp: usize, first: u64, last: u64): bool {
 
 /** Is the page at this linear address (page aligned) pinned by the program? */
 export function blocks_pin_frame(cp: usize, frame: u32): bool {
+  if (load<u32>(cp, CP_IOMMU) == 0 || forced(cp)) return false;
   for (let block = <usize>load<u32>(cp, CP_BLOCKS); block != 0; block = <usize>load<u32>(block, BLOCK_NEXT)) {
     const end = <usize>load<u32>(block, BLOCK_END);
     for (let pin = <usize>load<u32>(block, BLOCK_PINS); pin < end; pin += PIN_SIZE) {
-      if (load<u32>(pin, PIN_FRAME) == frame) return true;
+      if ((load<u32>(<usize>load<u32>(pin, PIN_ENTRY), PTE_FRAME) & ~4095) == frame) return true;
     }
   }
   return false;

@@ -1,11 +1,14 @@
 // What a translator does directly on page entries: look at storage inside one page, pin scattered pages one at a time while a pin is only
 // a count, with the sums brought up to date once for many. Everything that needs a closer look goes through rw.ts and pfn.ts.
-import { IOMMU_DIRTY_ON, IOMMU_DOMAINS, IOMMU_PINNED_PAGES, IOMMU_PINS, IOMMU_PIN_ERRNO, IOMMU_PIN_NTH, IOMMU_READ_NTH, IOMMU_RW_ERRNO } from '../abi';
-import { MM_LIMIT, PROT_READ, PROT_WRITE, PTE_FRAME, PTE_PINS, PTE_VALID } from '../abi';
+import {
+  IOMMU_DIRTY_ON, IOMMU_DOMAINS, IOMMU_PINNED_PAGES, IOMMU_PINS, IOMMU_PIN_ERRNO, IOMMU_PIN_NTH, IOMMU_READ_NTH, IOMMU_RW_ERRNO, MM_LIMIT,
+  PROT_READ, PROT_WRITE, PTE_FRAME, PTE_VALID,
+} from '../abi';
 import { page_lookup } from './entry';
 import { mm_lock } from './mm';
 import { unpin_page_run } from './pfn';
-import { MIXED, MM } from './record';
+import { RADIX_HEIGHT, RADIX_ROOT, radix_get } from './radix';
+import { ENTRIES, LEAF_SHIFT, MIXED, MM } from './record';
 
 /** Linear address of `size` (at most 4096) readable bytes at `iova` that lie in one page, or 0: use iommu_read. */
 // @ts-expect-error: decorator
@@ -19,14 +22,14 @@ export function iommu_window(iommu: usize, iova: u64, size: u32): usize {
   return frame & PROT_READ ? <usize>((frame & ~4095) | (<u32>iova & 4095)) : 0;
 }
 
-/** What pin_fast may do now (until the next map, unmap or change of the record). */
-export const PIN_NOTHING: u32 = 0;
+// What pins may be made as counts now (until the next map, unmap or change of the record).
+const PIN_NOTHING: u32 = 0;
 /** One pin more for pages that have one. */
-export const PIN_MORE: u32 = 1;
+const PIN_MORE: u32 = 1;
 /** Pages without a pin too. */
 export const PIN_NEW: u32 = 2;
 
-/** @returns PIN_NOTHING, PIN_MORE or PIN_NEW. */
+/** @returns which pins may be made as counts, the `mode`. */
 export function pin_mode(iommu: usize): u32 {
   if (load<u32>(iommu, IOMMU_PIN_ERRNO) != 0) return PIN_NOTHING;
   if ((load<u32>(iommu, IOMMU_PIN_NTH) | load<u32>(iommu, IOMMU_DIRTY_ON)) != 0) return PIN_MORE;
@@ -35,23 +38,60 @@ export function pin_mode(iommu: usize): u32 {
   return mm == 0 || load<u32>(iommu, MIXED) != 0 || load<u32>(mm, MM_LIMIT) != 0xffffffff ? PIN_MORE : PIN_NEW;
 }
 
+// Frame and count of an entry are looked at as one u64, `pte`.
+/** One pin. */
+export const PTE_PIN: u64 = 0x100000000;
+/** A page that translates, may be read and written, and has no pin yet: pte & PTE_FRESH_MASK == PTE_FRESH. */
+export const PTE_FRESH: u64 = PROT_READ | PROT_WRITE | PTE_VALID;
+export const PTE_FRESH_MASK: u64 = 0xffffffff00000000 | PTE_FRESH;
+
+/** Finds a page's entry (page = iova >> 12), translating or not; 0: there is no leaf. */
+// @ts-expect-error: decorator
+@inline
+export function pte_find(iommu: usize, page: u64): usize {
+  const leaf = radix_get(iommu + ENTRIES, page >> LEAF_SHIFT);
+  return leaf == 0 ? 0 : leaf + ((<usize>page & 63) << 4);
+}
+
 /**
- * Pins the page of `iova` for reading and writing if that is only a count. The caller adds up what it pinned and calls pins_made.
- * @returns the page's entry (its count tells whether the page is newly pinned), or 0: use pin_page_run.
+ * The same for a page below 4 GiB, where the table has at most two inner levels on the way of all but giants: what a loop over many
+ * pages uses. @param root, height of the table (entries_root, entries_height).
  */
 // @ts-expect-error: decorator
 @inline
-export function pin_fast(iommu: usize, iova: u64, mode: u32): usize {
-  const e = page_lookup(iommu, iova);
-  if (e == 0) return 0;
-  const want: u32 = PROT_READ | PROT_WRITE;
-  const pins = load<u32>(e, PTE_PINS);
-  if ((load<u32>(e, PTE_FRAME) & want) != want || mode < (pins == 0 ? PIN_NEW : PIN_MORE)) return 0;
-  store<u32>(e, pins + 1, PTE_PINS);
-  return e;
+export function pte_find_low(root: usize, height: u32, page: u32): usize {
+  let node = root;
+  if (height == 2) {
+    node = load<u32>(root + (page >> 16 << 2));
+    if (node == 0) return 0;
+  } else if (height != 1 || page >> 16 != 0) return 0;
+  const leaf = <usize>load<u32>(node + ((page >> LEAF_SHIFT & 1023) << 2));
+  return leaf == 0 ? 0 : leaf + ((page & 63) << 4);
 }
 
-/** Brings the sums up to date: `pins` made by pin_fast, `newly` of them on pages that had none. */
+// @ts-expect-error: decorator
+@inline
+export function entries_root(iommu: usize): usize {
+  return <usize>load<u32>(iommu + ENTRIES, RADIX_ROOT);
+}
+
+// @ts-expect-error: decorator
+@inline
+export function entries_height(iommu: usize): u32 {
+  return load<u32>(iommu + ENTRIES, RADIX_HEIGHT);
+}
+
+/**
+ * May one more pin of a page, for reading and writing, be only a count? Then the caller stores pte + PTE_PIN, adds up what it pinned and
+ * calls pins_made; otherwise it uses pin_page_run.
+ */
+// @ts-expect-error: decorator
+@inline
+export function pte_pinnable(pte: u64, mode: u32): bool {
+  return (pte & PTE_FRESH) == PTE_FRESH && mode > u32(pte < PTE_PIN);
+}
+
+/** Brings the sums up to date: `pins` made as counts, `newly` of them on pages that had none. */
 export function pins_made(iommu: usize, pins: u32, newly: u32): void {
   store<u64>(iommu, load<u64>(iommu, IOMMU_PINS) + pins, IOMMU_PINS);
   if (newly == 0) return;
@@ -59,21 +99,24 @@ export function pins_made(iommu: usize, pins: u32, newly: u32): void {
   if (load<u32>(iommu, IOMMU_DOMAINS) == 0) mm_lock(<usize>load<u32>(iommu, MM), <i32>newly);
 }
 
+/** May pins be taken as counts now? The last pin of a page is only a count while one task pays for all and nothing is logged. */
+// @ts-expect-error: decorator
+@inline
+export function unpin_mode(iommu: usize): bool {
+  return (load<u32>(iommu, MIXED) | load<u32>(iommu, IOMMU_DIRTY_ON)) == 0;
+}
+
 /**
- * Takes `count` pins of a page back if that is only a count. The caller adds up and calls pins_released.
- * @returns the pins left, or -1: nothing happened, use unpin_many.
+ * May `taken` (count * PTE_PIN) be taken from a page as a count? Then the caller stores pte - taken, adds up and calls pins_released; otherwise
+ * it uses unpin_many.
  */
 // @ts-expect-error: decorator
 @inline
-export function unpin_fast(iommu: usize, page: u64, count: u32): i32 {
-  const e = page_lookup(iommu, page << 12);
-  if (e == 0 || (load<u32>(iommu, MIXED) | load<u32>(iommu, IOMMU_DIRTY_ON)) != 0) return -1;
-  const left = <i32>(load<u32>(e, PTE_PINS) - count);
-  if (left >= 0) store<u32>(e, left, PTE_PINS);
-  return left < 0 ? -1 : left;
+export function pte_unpinnable(pte: u64, taken: u64): bool {
+  return (<u32>pte & PTE_VALID) != 0 && pte >= taken;
 }
 
-/** Brings the sums up to date: `pins` taken by unpin_fast, the last one of `gone` pages. */
+/** Brings the sums up to date: `pins` taken as counts, the last one of `gone` pages. */
 export function pins_released(iommu: usize, pins: u32, gone: u32): void {
   store<u64>(iommu, load<u64>(iommu, IOMMU_PINS) - pins, IOMMU_PINS);
   if (gone == 0) return;

@@ -1,6 +1,6 @@
 // Pinning: pages of iova space held for a device, counted per page entry, charged to the task that mapped them. Kernel counterpart:
 // vfio_iommu_type1_pin_pages / unpin_pages (spec iommu-type1 section 6). entry.ts draws the page entry and offers page_lookup.
-import { EINVAL, ENOMEM, EPERM, IOMMU_DIRTY_ON, IOMMU_DOMAINS, IOMMU_PINNED_PAGES, IOMMU_PINS, IOMMU_PIN_ERRNO, IOMMU_PIN_NTH } from '../abi';
+import { EINVAL, ENOMEM, EPERM, IOMMU_DIRTY_ON, IOMMU_DOMAINS, IOMMU_FORCED, IOMMU_PINNED_PAGES, IOMMU_PINS, IOMMU_PIN_ERRNO, IOMMU_PIN_NTH } from '../abi';
 import { MAP_LOCK_CAP, MM_LIMIT, PIN_SHORT, PROT_WRITE, PTE_FRAME, PTE_ORPHAN, PTE_PINS, PTE_VALID } from '../abi';
 import { dirty_mark } from './dirty';
 import { entries_fill, leaf_of, leaf_remove, map_mm, unmapped_errno } from './entry';
@@ -250,6 +250,8 @@ export function entry_unpinned(iommu: usize, e: usize, page: u64): void {
 export function unpin_force(iommu: usize, first: u64, last: u64): void {
   const table = iommu + ENTRIES;
   const end = last >> LEAF_SHIFT;
+  // Whoever keeps addresses of entries must look them up again.
+  store<u32>(iommu, load<u32>(iommu, IOMMU_FORCED) + 1, IOMMU_FORCED);
   for (let i = radix_next(table, first >> LEAF_SHIFT); i <= end; i = radix_next(table, i + 1)) {
     const leaf = radix_get(table, i);
     for (let k: u64 = 0; k < 64; ++k) {

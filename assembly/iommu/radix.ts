@@ -13,8 +13,10 @@ export const LEAF_SIZE = 1024;
 /** No leaf: the answer of radix_next at the end. */
 export const NO_LEAF: u64 = 0xffffffffffffffff;
 
-const ROOT = 0;
-const HEIGHT = 4;
+export const RADIX_ROOT = 0;
+export const RADIX_HEIGHT = 4;
+const ROOT = RADIX_ROOT;
+const HEIGHT = RADIX_HEIGHT;
 const NODE_SIZE = 4096;
 const BITS = 10;
 

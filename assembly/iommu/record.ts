@@ -29,6 +29,7 @@
 //      232    8 notify_iova   a map that holds pins: the range that drivers must let go of before unmap is asked again
 //      240    8 notify_last
 //      248    4 invalid       maps whose vaddr is invalid
+//      252    4 forced        how often pins were taken by force: addresses of entries kept from before are void
 //      256 1792 scratch       bytes that the host hands in or takes out
 export const ARENA = 0;
 export const PAGES = 4;

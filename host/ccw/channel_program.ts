@@ -19,9 +19,10 @@ import {
   ENOMEM,
   ORB_SIZE,
   PIN_COUNT,
-  PIN_FRAME,
+  PIN_ENTRY,
   PIN_PAGE,
   PIN_SIZE,
+  PTE_FRAME,
 } from '../../assembly/abi.ts';
 import type { Core } from '../core.ts';
 import { VfioError } from '../errno.ts';
@@ -184,7 +185,7 @@ export class ChannelProgram {
       for (let pin = this.#u32(block + BLOCK_PINS); pin < end; pin += PIN_SIZE) {
         const page = view.getBigUint64(pin + PIN_PAGE, true);
         const count = this.#u32(pin + PIN_COUNT) + (pages.get(page)?.count ?? 0);
-        pages.set(page, { page, linear: this.#u32(pin + PIN_FRAME) >>> 12, count });
+        pages.set(page, { page, linear: this.#u32(this.#u32(pin + PIN_ENTRY) + PTE_FRAME) >>> 12, count });
       }
     }
     return [...pages.values()].sort((a, b) => (a.page < b.page ? -1 : 1));

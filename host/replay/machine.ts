@@ -1,9 +1,16 @@
-// The machine that replays: one subchannel whose device answers from a recording, driven by vfio-ccw, and a guest's view of it through the public
-// calls - container, group, device, I/O region.
+// A machine of one subchannel, driven by vfio-ccw, and a guest's view of it through the public calls - container, group, device, I/O region,
+// async command region.
 import type { ManualClock } from '../clock.ts';
+import type { ChannelDevice } from '../css/device.ts';
 import { EngineSubchannel } from '../css/engine.ts';
-import { ReplayDevice } from '../devices/replay.ts';
-import { type CcwDevice, CMD_REGION_SIZE, IO_REGION_SIZE } from '../drivers/ccw/device.ts';
+import {
+  IRB_SIZE,
+  ORB_AREA_SIZE,
+  SCSW_ACTL_DEVICE_ACTIVE,
+  SCSW_ACTL_SUBCHANNEL_ACTIVE,
+  SCSW_FCTL_START,
+} from '../css/schib.ts';
+import { type CcwDevice, CMD_REGION_SIZE, IO_IRB, IO_ORB, IO_REGION_SIZE, IO_SCSW } from '../drivers/ccw/device.ts';
 import { bindVfioCcw } from '../drivers/ccw/vfio_ccw.ts';
 import type { VfioInstance } from '../source.ts';
 import {
@@ -36,19 +43,20 @@ export interface OpenDevice {
   readonly interrupts: EventFd;
 }
 
-export class ReplayMachine {
+export class ReplayMachine<D extends ChannelDevice> {
   readonly instance: VfioInstance;
   readonly clock: ManualClock;
   readonly hardware: EngineSubchannel;
-  readonly device = new ReplayDevice();
+  readonly device: D;
   readonly driver: CcwDevice;
 
   /** @param instance one with an empty machine and this clock. @throws Error the driver refuses the subchannel. */
-  constructor(instance: VfioInstance, clock: ManualClock) {
+  constructor(instance: VfioInstance, clock: ManualClock, device: D) {
     this.instance = instance;
     this.clock = clock;
+    this.device = device;
     const { core, kernel } = instance;
-    this.hardware = new EngineSubchannel({ busId: BUS_ID, core, clock, device: this.device });
+    this.hardware = new EngineSubchannel({ busId: BUS_ID, core, clock, device });
     const parent = bindVfioCcw(kernel, this.hardware);
     const mdev = typeof parent === 'number' ? parent : kernel.mdev.create(parent.types[0]!, UUID, GROUP);
     if (typeof mdev === 'number') throw new Error(`vfio-ccw refuses the subchannel: ${mdev}`);
@@ -81,15 +89,25 @@ export class ReplayMachine {
     return { ...open, device, eventFd, interrupts: instance.eventfdOf(eventFd) };
   }
 
-  /** Writes the I/O region. @returns the count, or the request's -errno. */
-  request(open: OpenDevice, region: Uint8Array): number {
+  /** START with these 12 bytes of ORB. @returns the count, or the request's -errno. */
+  start(open: OpenDevice, orb: Uint8Array): number {
+    const region = new Uint8Array(IO_REGION_SIZE);
+    region.set(orb.subarray(0, ORB_AREA_SIZE), IO_ORB);
+    new DataView(region.buffer).setUint32(IO_SCSW, SCSW_FCTL_START);
     return this.instance.writeRaw(open.device, region, 0);
   }
 
-  readRegion(open: OpenDevice): Uint8Array {
-    const region = new Uint8Array(IO_REGION_SIZE);
-    this.instance.read(open.device, region, 0);
-    return region;
+  /** Lets at most `ms` milliseconds pass. @returns the IRB, 64 bytes, of the interruption that leaves the subchannel idle, or null. */
+  wait(open: OpenDevice, ms: number): Uint8Array | null {
+    for (let passed = 0; passed < ms; passed++) {
+      this.clock.advance(passed === 0 ? 0 : 1);
+      if (open.interrupts.take() === null) continue;
+      const irb = new Uint8Array(IRB_SIZE);
+      this.instance.read(open.device, irb, IO_IRB);
+      const word0 = new DataView(irb.buffer).getUint32(0);
+      if ((word0 & (SCSW_ACTL_SUBCHANNEL_ACTIVE | SCSW_ACTL_DEVICE_ACTIVE)) === 0) return irb;
+    }
+    return null;
   }
 
   /** Halt (1) or clear (2) through the async command region. */

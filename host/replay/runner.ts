@@ -4,7 +4,6 @@ import { EINVAL } from '../../assembly/abi.ts';
 import { ManualClock } from '../clock.ts';
 import { direction } from '../css/cio.ts';
 import type { CommandRecord } from '../css/program.ts';
-import { IRB_SIZE, SCSW_ACTL_DEVICE_ACTIVE, SCSW_ACTL_SUBCHANNEL_ACTIVE, SCSW_FCTL_START } from '../css/schib.ts';
 import {
   EXECUTED_KEPT,
   fromHex,
@@ -14,7 +13,7 @@ import {
   toAddress,
   toHex,
 } from '../devices/recording.ts';
-import { IO_IRB, IO_ORB, IO_REGION_SIZE, IO_SCSW } from '../drivers/ccw/device.ts';
+import { ReplayDevice } from '../devices/replay.ts';
 import { errnoName } from '../errno.ts';
 import type { VfioInstance, VfioOptions } from '../source.ts';
 import { type Chains, findChains } from './chains.ts';
@@ -64,13 +63,11 @@ interface Trace {
 }
 
 export class ReplayRunner {
-  readonly #machine: ReplayMachine;
-  readonly #clock: ManualClock;
+  readonly #machine: ReplayMachine<ReplayDevice>;
   readonly #atRest: number;
 
   constructor(instance: VfioInstance, clock: ManualClock) {
-    this.#machine = new ReplayMachine(instance, clock);
-    this.#clock = clock;
+    this.#machine = new ReplayMachine(instance, clock, new ReplayDevice());
     this.#atRest = instance.core.liveBytes;
   }
 
@@ -125,10 +122,7 @@ export class ReplayRunner {
     const reason = whyNotCompared(recording);
     const trace: Trace = { executed: [], result: [] };
     this.#observe(recording, image, guest, trace);
-    const region = new Uint8Array(IO_REGION_SIZE);
-    region.set(fromHex(recording.orb).subarray(0, 12), IO_ORB);
-    new DataView(region.buffer).setUint32(IO_SCSW, SCSW_FCTL_START);
-    const started = this.#machine.request(open, region);
+    const started = this.#machine.start(open, fromHex(recording.orb));
     if (started < 0) return this.#refused(recording, chains, started, reason);
     const irb = this.#wait(recording, open);
     const result = cut(trace.result, recording);
@@ -158,24 +152,13 @@ export class ReplayRunner {
 
   /** Waits for the interruption that ends the program; programs recorded as halted or cleared are, once they wait for their device. */
   #wait(recording: Recording, open: OpenDevice): Uint8Array | null {
-    let irb = this.#advance(open);
+    let irb = this.#machine.wait(open, PATIENCE_MS);
     const { kind } = recording.outcome;
     if (irb === null && (kind === 'halt' || kind === 'clear')) {
       this.#machine.command(open, kind === 'halt' ? CMD_HALT : CMD_CLEAR);
-      irb = this.#advance(open);
+      irb = this.#machine.wait(open, PATIENCE_MS);
     }
     return irb;
-  }
-
-  #advance(open: OpenDevice): Uint8Array | null {
-    for (let ms = 0; ms < PATIENCE_MS; ms++) {
-      this.#clock.advance(ms === 0 ? 0 : 1);
-      if (open.interrupts.take() === null) continue;
-      const irb = this.#machine.readRegion(open).slice(IO_IRB, IO_IRB + IRB_SIZE);
-      const word0 = new DataView(irb.buffer).getUint32(0);
-      if ((word0 & (SCSW_ACTL_SUBCHANNEL_ACTIVE | SCSW_ACTL_DEVICE_ACTIVE)) === 0) return irb;
-    }
-    return null;
   }
 
   /** Notes what the channel does, in the guest's addresses, and what it stored, from the guest's own storage. */

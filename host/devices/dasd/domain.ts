@@ -98,6 +98,10 @@ export class Domain {
     this.#left = locate.count;
     this.#counted = null;
     this.seek(locate.seekCylinder, locate.seekHead);
+    if (this.#any) {
+      this.toRecordZero();
+      return;
+    }
     if (locate.orientation === ORIENT_HOME_ADDRESS || locate.orientation === ORIENT_INDEX) return;
     this.#find(locate.search);
     if (locate.orientation === ORIENT_DATA) this.area = 'data';
@@ -106,7 +110,7 @@ export class Domain {
   /** The next record, R0 only when `withR0`. With `multitrack` the next track follows the last record. */
   advance(multitrack: boolean, withR0 = false): CkdRecord {
     if (this.locate !== null && this.#left === 0) throw invalidSequence();
-    const any = this.locate?.operation === OP_EXTENDED && this.locate.extendedOperation === EXT_READ_ANY;
+    const any = this.#any;
     for (;;) {
       if (this.#index === INDEX && !withR0) this.#index = 0;
       this.#index += 1;
@@ -191,6 +195,11 @@ export class Domain {
   toEnd(): void {
     this.#index = this.track.records.length - 1;
     this.found('data');
+  }
+
+  /** Read any: no record is searched for, and reading stays on its track. */
+  get #any(): boolean {
+    return this.locate?.operation === OP_EXTENDED && this.locate.extendedOperation === EXT_READ_ANY;
   }
 
   #find(id: Uint8Array): void {

@@ -3,7 +3,7 @@
 // DEFINE EXTENT, 16 bytes: mask u8@0, global attributes u8@1, block size u16@2, first track (cc hh)@8, last track (cc hh)@12
 // LOCATE RECORD, 16: operation u8@0 (orientation in bits 0-1), auxiliary u8@1, count u8@3, seek (cc hh)@4, search (cc hh r)@8, sector
 //   u8@13, transfer length u16@14; EXTENDED, 20 and more: extended operation u8@17, length of its parameters u16@18, parameters@20
-// PREFIX: format u8@0, validity u8@1, define extent @12 (32 bytes), locate record extended @44 (format 1) or subsystem order @64 (format 2)
+// PREFIX: format u8@0, validity u8@1, define extent @12 (32 bytes), locate record extended @44 (format 1) or subsystem order @62 (format 2)
 import { HEADS } from './track.ts';
 
 export const DEFINE_EXTENT_SIZE = 16;
@@ -13,7 +13,7 @@ export const PREFIX_FORMAT = 0;
 export const PREFIX_VALIDITY = 1;
 export const PREFIX_DEFINE_EXTENT = 12;
 export const PREFIX_LOCATE_RECORD = 44;
-export const PREFIX_ORDER = 64;
+export const PREFIX_ORDER = 62;
 export const PREFIX_EXTENT_VALID = 0x80;
 
 /** Bits 0-1 of the mask. */

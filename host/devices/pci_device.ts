@@ -11,6 +11,7 @@ import {
   PCI_COMMAND_IO,
   PCI_COMMAND_MASTER,
   PCI_COMMAND_MEMORY,
+  PCI_HEADER_SIZE,
   PCI_INTERRUPT_LINE,
   PCI_ROM_ADDRESS,
   PCI_STATUS,
@@ -179,6 +180,11 @@ export abstract class PciDevice {
 
   configWrite(offset: number, width: Width, value: number): void {
     const { config } = this;
+    if (offset < PCI_HEADER_SIZE) {
+      config.write(offset, width, value);
+      if (offset < PCI_COMMAND + 2) this.#updateLine();
+      return;
+    }
     const before = this.messagesEnabled;
     config.write(offset, width, value);
     this.msi?.flush();
@@ -210,6 +216,17 @@ export abstract class PciDevice {
       const value = this.read(bar, offset, width);
       for (let i = 0; i < width; i++) into[at + i] = value >>> (8 * i);
     }
+  }
+
+  /** Storage without side effects from `offset` on, at most `count` bytes, to be read and written as one piece; null: registers. */
+  storage(bar: number, offset: number, count: number): Uint8Array | null {
+    const resource = this.bars[bar] ?? null;
+    if (resource === null || resource.memory === null || !this.#decodes(resource)) return null;
+    let end = Math.min(offset + count, resource.size);
+    if (this.msix?.bar === bar)
+      for (const start of [this.msix.tableOffset, this.msix.pendingOffset])
+        if (start > offset) end = Math.min(end, start);
+    return this.msix?.bar === bar && this.msix.storage(offset) !== null ? null : resource.memory.subarray(offset, end);
   }
 
   /** One write access of 1, 2, 4 or 8 bytes from `from` at `at`. Dropped while the BAR's decoding is off. */

@@ -72,7 +72,15 @@ function accessBar(
       continue;
     }
     if (bar.kind !== 'io' && !device.memoryEnabled) return task.fail(EIO, 'memory space is disabled');
-    const width = widest(at, Math.min(count - done, (at < hiddenFrom ? hiddenFrom : bar.size) - at), 8);
+    const fillable = Math.min(count - done, (at < hiddenFrom ? hiddenFrom : bar.size) - at);
+    const storage = bar.memory === null || fillable <= 8 ? null : hw.storage(index, at, fillable);
+    if (storage !== null) {
+      if (write) storage.set(bytes.subarray(done, done + storage.length));
+      else bytes.set(storage, done);
+      done += storage.length;
+      continue;
+    }
+    const width = widest(at, fillable, 8);
     if (write) hw.store(index, at, width, bytes, done);
     else hw.load(index, at, width, bytes, done);
     done += width;

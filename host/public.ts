@@ -54,6 +54,7 @@ export {
   type RoundReport,
 } from './migration/types.ts';
 export { type IoctlArg, type MmapOptions, VfioProcess } from './process.ts';
+export { deviceAction } from './script/action.ts';
 export { type Mismatch, type ResultLine, runScript, type ScriptOptions, type ScriptOutcome } from './script/run.ts';
 export { type TraceSink, trace } from './script/trace.ts';
 export { ScriptError } from './script/values.ts';

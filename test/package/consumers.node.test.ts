@@ -1,26 +1,15 @@
 // The tarball as its users meet it: installed into throw-away projects, one per kind of consumer. Tools come from this checkout; only the
 // package itself and its dependencies are installed there.
 import { execFileSync } from 'node:child_process';
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
-import { createServer } from 'node:http';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { extname, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { brotliCompressSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { haveChromium, launch, serve } from '../support/browser.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const chromium = process.env['CHROMIUM'] ?? '/usr/bin/chromium';
 const tool = (path: string) => join(root, 'node_modules', path);
 const run = (cwd: string, file: string, args: string[]) =>
   execFileSync(process.execPath, [file, ...args], { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
@@ -62,35 +51,10 @@ beforeAll(() => {
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** Serves a folder on a free port; pages get the policy that the documents promise to work under. */
-async function serve(directory: string): Promise<{ url: string; close(): void }> {
-  const types: Record<string, string> = { '.html': 'text/html', '.js': 'text/javascript', '.wasm': 'application/wasm' };
-  const server = createServer((request, response) => {
-    const path = join(directory, new URL(request.url ?? '/', 'http://host').pathname);
-    if (!path.startsWith(directory) || !existsSync(path) || !statSync(path).isFile()) {
-      response.writeHead(404).end();
-      return;
-    }
-    response.writeHead(200, {
-      'content-type': types[extname(path)] ?? 'application/octet-stream',
-      'content-security-policy': "script-src 'self' 'wasm-unsafe-eval'",
-    });
-    response.end(readFileSync(path));
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  const port = typeof address === 'object' && address !== null ? address.port : 0;
-  return { url: `http://127.0.0.1:${port}`, close: () => server.close() };
-}
-
 /** Opens index.html of a folder in Chromium and waits for the text of #out. */
 async function inBrowser(directory: string): Promise<string> {
-  const { chromium: launcher } = await import('playwright-core');
   const server = await serve(directory);
-  const browser = await launcher.launch({
-    executablePath: chromium,
-    args: ['--no-sandbox', '--disable-dev-shm-usage', '--disable-background-networking'],
-  });
+  const browser = await launch();
   try {
     const page = await browser.newPage();
     const errors: string[] = [];
@@ -202,7 +166,7 @@ try { vfio.ioctl(1, VFIO_IOMMU_MAP_DMA, map); } catch (error) { if (error instan
   });
 });
 
-describe.runIf(existsSync(chromium))('the tarball in a browser', () => {
+describe.runIf(haveChromium)('the tarball in a browser', () => {
   it('works in a Vite build', async () => {
     const directory = page('vite');
     run(directory, tool('vite/bin/vite.js'), ['build', '--base', './', '--logLevel', 'error']);

@@ -1,0 +1,13 @@
+// What a view is, and how views tell each other what changed.
+import type { World } from './world.ts';
+
+export interface View {
+  readonly id: string;
+  readonly title: string;
+  /** Builds the view once, when it is first shown. */
+  mount(world: World): HTMLElement;
+  /** The view is shown (again) or something it shows has changed. */
+  refresh?(): void;
+  /** The view is hidden: animations stop. */
+  hide?(): void;
+}

@@ -1,0 +1,450 @@
+// Channel program: the guest's chain, the copy and the translated one side by side; step, run, scrub back; click a CCW to see its addresses and
+// pinned pages; change guest memory under the translator's hands to see why it copies first.
+import { commandName, encode, flagNames, type GuestCcw, TIC } from '../ccw.ts';
+import { fill, h, hex } from '../dom.ts';
+import { PROGRAMS } from '../programs.ts';
+import { type GuestProgram, guestChain, load, type Moment, own, poke, Run, type RunResult, recorded } from '../run.ts';
+import { set, setting } from '../url.ts';
+import type { View } from '../view.ts';
+import type { World } from '../world.ts';
+
+const DEFINE_EXTENT = Uint8Array.from([0x40, 0xc0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 14]);
+const LOCATE_RECORD = Uint8Array.from([0x06, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0x10, 0]);
+const OWN: readonly Omit<GuestCcw, 'address'>[] = [
+  { cmd: 0x63, flags: 0x40, count: 16, cda: 0x3000 },
+  { cmd: 0x47, flags: 0x40, count: 16, cda: 0x3010 },
+  { cmd: 0x86, flags: 0x40, count: 4096, cda: 0x4800 },
+  { cmd: 0x86, flags: 0x00, count: 4096, cda: 0x6000 },
+];
+const ownProgram = (ccws: readonly Omit<GuestCcw, 'address'>[]): GuestProgram =>
+  own(ccws, encode, [
+    { iova: 0x3000, bytes: DEFINE_EXTENT },
+    { iova: 0x3010, bytes: LOCATE_RECORD },
+  ]);
+
+export function programView(): View {
+  let world: World;
+  let program: GuestProgram;
+  let run: Run | null = null;
+  let result: RunResult | null = null;
+  let copied: readonly GuestCcw[] = [];
+  let guest: readonly GuestCcw[] = [];
+  let edited: Omit<GuestCcw, 'address'>[] = OWN.map((ccw) => ({ ...ccw }));
+  let at = 0;
+  let picked: number | null = null;
+  let timer: ReturnType<typeof setInterval> | undefined;
+
+  const chooser = h('select', { id: 'program', 'aria-label': 'Channel program' });
+  const tables = h('div', { class: 'columns' });
+  const moment = h('div', { 'aria-live': 'polite' });
+  const slider = h('input', {
+    type: 'range',
+    min: 0,
+    max: 0,
+    value: 0,
+    id: 'scrub',
+    'aria-label': 'Moment of the run',
+    oninput: () => go(Number(slider.value)),
+  });
+  const pages = h('div', { class: 'panel' });
+  const button = (id: string, label: string, run: () => void, kind = '') =>
+    h('button', { id, type: 'button', class: `act ${kind}`, onclick: run }, label);
+  const startButton = button('start', 'Start', () => start(), 'primary');
+  const stepButton = button('step', 'Step', () => step(1));
+  const backButton = button('back', 'Back', () => step(-1));
+  const runButton = button('run', 'Run', () => play());
+  const tamperButton = button('tamper', 'Guest overwrites its program', () => tamper(), 'danger');
+  const resetButton = button('again', 'Start over', () => choose());
+
+  function choose(): void {
+    stop();
+    if (run !== null && result === null) run.finish();
+    run = null;
+    result = null;
+    picked = null;
+    at = 0;
+    const value = chooser.value;
+    set({ program: value });
+    const chosen = PROGRAMS.find(({ recording }) => recording.name === value);
+    program = chosen === undefined ? ownProgram(edited) : recorded(chosen.recording);
+    const failed = world.attempt(() => {
+      load(world, program);
+      return '';
+    });
+    guest = guestChain(world, program, null);
+    copied = [];
+    draw(failed.failed ? failed.text : undefined);
+  }
+
+  function start(): void {
+    if (run !== null) return;
+    copied = guestChain(world, program, null);
+    run = new Run(world, program);
+    if (run.error !== null) result = run.finish();
+    at = run.error === null ? 2 : 1;
+    draw();
+  }
+
+  function finish(): void {
+    if (run === null) start();
+    if (run !== null && result === null) result = run.finish();
+  }
+
+  function step(by: number): void {
+    stop();
+    if (by > 0 && run === null) {
+      start();
+      return;
+    }
+    if (by > 0 && result === null) finish();
+    go(at + by);
+  }
+
+  function go(to: number): void {
+    const last = (result?.moments.length ?? (run === null ? 1 : 3)) - 1;
+    at = Math.max(0, Math.min(last, to));
+    draw();
+  }
+
+  function play(): void {
+    if (timer !== undefined) {
+      stop();
+      draw();
+      return;
+    }
+    finish();
+    if (result !== null && at >= result.moments.length - 1) at = 0;
+    timer = setInterval(() => {
+      if (result === null || at >= result.moments.length - 1) stop();
+      else at += 1;
+      draw();
+    }, 450);
+    draw();
+  }
+
+  function stop(): void {
+    clearInterval(timer);
+    timer = undefined;
+  }
+
+  /** The guest turns every CCW that it still has into something harmful. */
+  function tamper(): void {
+    for (const ccw of guestChain(world, program, run?.view ?? null))
+      poke(
+        world,
+        ccw.address,
+        program.format === 1
+          ? encode({ cmd: 0x02, flags: 0, count: 0xffff, cda: 0x7ffff000 })
+          : Uint8Array.from([0x02, 0xff, 0xf0, 0, 0, 0, 0xff, 0xff]),
+      );
+    draw();
+  }
+
+  const phaseRank: Record<Moment['phase'], number> = {
+    guest: 0,
+    refused: 0,
+    copied: 1,
+    translated: 2,
+    running: 2,
+    interrupt: 2,
+    released: 3,
+  };
+
+  function current(): Moment {
+    const known = result?.moments[at];
+    if (known !== undefined) return known;
+    if (at >= 2 && run !== null)
+      return {
+        phase: 'translated',
+        title: 'Translated and pinned',
+        note: `The program is started and waits for the channel; the pages it needs are pinned. The guest may now do to its own copy what it likes.`,
+      };
+    if (at === 1)
+      return { phase: 'copied', title: 'Copied', note: 'Each chain is copied once, 2048 bytes from its start.' };
+    return {
+      phase: 'guest',
+      title: 'The guest’s program',
+      note: 'CCWs and data lie in guest memory, at guest addresses. Nothing has been copied or pinned.',
+    };
+  }
+
+  function pick(index: number): void {
+    const focused = document.activeElement instanceof HTMLElement ? document.activeElement.dataset['row'] : undefined;
+    picked = picked === index ? null : index;
+    draw();
+    if (focused !== undefined) tables.querySelector<HTMLElement>(`[data-row="${focused}"]`)?.focus();
+  }
+
+  function ccwRow(column: string, cells: (string | Node)[], index: number, classes: string): HTMLElement {
+    return h(
+      'tr',
+      {
+        'data-pick': '1',
+        'data-row': `${column}-${index}`,
+        tabIndex: 0,
+        class: `${classes}${picked === index ? ' on' : ''}`,
+        onclick: () => pick(index),
+        onkeydown: (event: KeyboardEvent) => {
+          if (event.key !== 'Enter' && event.key !== ' ') return;
+          event.preventDefault();
+          pick(index);
+        },
+      },
+      cells.map((cell) => h('td', { class: 'mono' }, cell)),
+    );
+  }
+
+  function editRow(ccw: Omit<GuestCcw, 'address'>, index: number): HTMLElement {
+    const cell = (name: 'cmd' | 'flags' | 'count' | 'cda', width: number) =>
+      h('input', {
+        class: 'mono',
+        size: width,
+        'aria-label': `${name} of CCW ${index + 1}`,
+        value: name === 'count' ? String(ccw.count) : hex(ccw[name]),
+        onchange: (event: Event) => {
+          const value = Number((event.target as HTMLInputElement).value);
+          const limit = name === 'cda' ? 0xffffffff : name === 'count' ? 0xffff : 0xff;
+          if (Number.isInteger(value) && value >= 0 && value <= limit) {
+            edited = edited.map((other, i) => (i === index ? { ...other, [name]: value } : other));
+            choose();
+          } else (event.target as HTMLInputElement).value = hex(ccw[name]);
+        },
+      });
+    return h(
+      'tr',
+      null,
+      h('td', { class: 'mono' }, hex(0x1000 + 8 * index)),
+      h('td', null, cell('cmd', 4)),
+      h('td', null, cell('flags', 4)),
+      h('td', null, cell('count', 5)),
+      h('td', null, cell('cda', 9)),
+    );
+  }
+
+  function table(title: string, colour: string, head: string[], rows: HTMLElement[], note: string): HTMLElement {
+    return h(
+      'section',
+      { class: 'panel' },
+      h('h2', { class: colour }, title),
+      rows.length === 0
+        ? h('p', { class: 'note' }, note)
+        : h(
+            'div',
+            { class: 'scroll' },
+            h(
+              'table',
+              null,
+              h(
+                'thead',
+                null,
+                h(
+                  'tr',
+                  null,
+                  head.map((name) => h('th', null, name)),
+                ),
+              ),
+              h('tbody', null, rows),
+            ),
+          ),
+    );
+  }
+
+  function draw(problem?: string): void {
+    const now = current();
+    const rank = phaseRank[now.phase];
+    const moments = result?.moments.length ?? (run === null ? 1 : 3);
+    slider.max = String(moments - 1);
+    slider.value = String(at);
+    startButton.disabled = run !== null;
+    backButton.disabled = at === 0;
+    stepButton.disabled = result !== null && at >= moments - 1;
+    runButton.textContent = timer === undefined ? 'Run' : 'Pause';
+    tamperButton.disabled = run === null || result !== null;
+
+    guest = guestChain(world, program, run?.view ?? null);
+    const changed = (index: number): boolean => {
+      const mine = guest[index];
+      const was = copied.find((ccw) => ccw.address === mine?.address);
+      return (
+        was !== undefined &&
+        mine !== undefined &&
+        (was.cmd !== mine.cmd || was.count !== mine.count || was.cda !== mine.cda || was.flags !== mine.flags)
+      );
+    };
+    const editable = program.recording === undefined && run === null;
+    const guestRows = editable
+      ? edited.map(editRow)
+      : guest.map((ccw, index) =>
+          ccwRow(
+            'guest',
+            [
+              hex(ccw.address),
+              `${ccw.cmd.toString(16).padStart(2, '0')} ${commandName(ccw.cmd, program.devtype)}`,
+              flagNames(ccw.flags),
+              String(ccw.count),
+              hex(ccw.cda),
+            ],
+            index,
+            changed(index) ? 'bad' : '',
+          ),
+        );
+    const copyRows = (rank >= 1 ? copied : []).map((ccw, index) =>
+      ccwRow(
+        'copy',
+        [`${ccw.cmd.toString(16).padStart(2, '0')}`, flagNames(ccw.flags), String(ccw.count), hex(ccw.cda)],
+        index,
+        '',
+      ),
+    );
+    const host = run?.view?.chains.flatMap((chain) => chain.ccws) ?? [];
+    const visited = new Set((result?.moments ?? []).slice(0, at + 1).flatMap((entry) => entry.at ?? []));
+    const hostRows = (rank >= 2 && rank < 3 ? host : []).map((ccw, index) =>
+      ccwRow(
+        'host',
+        [
+          `${now.at === ccw.host ? '▶ ' : ''}${hex(ccw.host)}`,
+          ccw.cmd.toString(16).padStart(2, '0'),
+          flagNames(ccw.flags),
+          String(ccw.count),
+          ccw.cmd === TIC ? `→ ${hex(ccw.cda)}` : `${ccw.idaws.length} IDAW${ccw.idaws.length > 1 ? 's' : ''}`,
+        ],
+        index,
+        now.at === ccw.host ? 'on' : visited.has(ccw.host) ? 'done' : '',
+      ),
+    );
+    fill(
+      tables,
+      table(
+        'Guest',
+        'guest',
+        editable ? ['address', 'cmd', 'flags', 'count', 'data'] : ['address', 'command', 'flags', 'count', 'data'],
+        guestRows,
+        'not mapped',
+      ),
+      table(
+        'Copy',
+        'copy',
+        ['cmd', 'flags', 'count', 'data'],
+        copyRows,
+        now.phase === 'refused' ? 'refused: nothing is kept' : 'not copied yet',
+      ),
+      table(
+        'Translated: what the channel runs',
+        'host',
+        ['host', 'cmd', 'flags', 'count', 'data'],
+        hostRows,
+        rank >= 3 ? 'released' : 'not translated yet',
+      ),
+    );
+    fill(
+      moment,
+      h('h2', { class: now.phase === 'refused' ? 'bad' : '' }, `${at + 1}/${moments}  ${now.title}`),
+      h(
+        'p',
+        null,
+        problem === undefined ? now.note : h('span', { class: 'bad' }, problem),
+        now.status === undefined ? null : h('b', null, `  ${now.status}`),
+      ),
+      run === null
+        ? null
+        : h(
+            'p',
+            { class: 'note' },
+            `The write that copied, translated, pinned and started took ${run.translateUs.toFixed(0)} µs here, the recorder behind the log included.`,
+          ),
+    );
+    drawPages(rank === 2);
+  }
+
+  function drawPages(pinned: boolean): void {
+    const view = run?.view;
+    if (view === null || view === undefined) {
+      fill(pages, h('h2', null, 'Pages'), h('p', { class: 'note' }, 'Start the program to see which pages it holds.'));
+      return;
+    }
+    const ccw = picked === null ? undefined : view.chains.flatMap((chain) => chain.ccws)[picked];
+    const lit = new Set(ccw?.idaws.map((idaw) => Number(idaw >> 12n)) ?? []);
+    world.lit = new Set(view.pinned.filter((pin) => lit.has(pin.linear)).map((pin) => pin.page << 12n));
+    fill(
+      pages,
+      h('h2', { class: 'pin' }, pinned ? `${view.pinned.length} pinned pages` : 'No page is pinned any more'),
+      h(
+        'p',
+        { class: 'track' },
+        view.pinned.map((pin) =>
+          h(
+            'span',
+            { class: lit.has(pin.linear) ? 'on' : '', title: `pins: ${pin.count}` },
+            `${hex(pin.page << 12n)} → ${hex(pin.linear * 4096)} ×${pin.count}`,
+          ),
+        ),
+      ),
+      ccw === undefined
+        ? h('p', { class: 'note' }, 'Pick a CCW to see its address list and light up its pages.')
+        : h(
+            'p',
+            { class: 'note' },
+            ccw.idaws.length === 0
+              ? 'A transfer in channel: it names our copy of its target.'
+              : ['IDAL of the picked CCW: ', h('code', null, ccw.idaws.map((idaw) => hex(idaw)).join('  '))],
+          ),
+    );
+  }
+
+  return {
+    id: 'program',
+    title: 'Channel program',
+    mount(given) {
+      world = given;
+      fill(
+        chooser,
+        h('option', { value: 'own' }, 'Your own, on a live 3390 (edit the guest’s column)'),
+        h(
+          'optgroup',
+          { label: 'Recorded from running systems' },
+          PROGRAMS.map(({ note, recording }) => h('option', { value: recording.name }, note)),
+        ),
+      );
+      const wanted = setting('program', PROGRAMS[0]?.recording.name ?? 'own');
+      chooser.value = wanted;
+      if (chooser.value !== wanted) chooser.value = 'own';
+      chooser.addEventListener('change', () => choose());
+      const section = h(
+        'section',
+        { class: 'view' },
+        h(
+          'p',
+          { class: 'lead' },
+          'A mainframe’s device is driven by a chain of 8-byte commands in the guest’s memory. The guest’s addresses mean nothing to the real channel, so the driver copies the chain, pins the pages that it names, and lets the channel run the copy.',
+        ),
+        h(
+          'div',
+          { class: 'panel view' },
+          h(
+            'div',
+            { class: 'bar' },
+            chooser,
+            startButton,
+            backButton,
+            stepButton,
+            runButton,
+            tamperButton,
+            resetButton,
+          ),
+          slider,
+          moment,
+        ),
+        tables,
+        pages,
+      );
+      section.addEventListener('keydown', (event) => {
+        if (event.target instanceof HTMLInputElement || event.target instanceof HTMLSelectElement) return;
+        if (event.key === 'ArrowRight' && event.altKey) step(1);
+        if (event.key === 'ArrowLeft' && event.altKey) step(-1);
+      });
+      choose();
+      return section;
+    },
+    hide: stop,
+  };
+}

@@ -1,0 +1,176 @@
+// The page as its readers meet it: built, served as plain files under a strict content policy, driven in Chromium.
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { haveChromium, launch, type Served, serve } from '../support/browser.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+describe.runIf(haveChromium)('the page', () => {
+  let browser: Browser;
+  let server: Served;
+  let page: Page;
+  let errors: string[];
+
+  beforeAll(async () => {
+    execFileSync('npm', ['run', 'demo:build', '--silent'], { cwd: root, stdio: 'pipe' });
+    server = await serve(join(root, 'build/demo'));
+    browser = await launch();
+  }, 180_000);
+  afterAll(async () => {
+    await browser?.close();
+    server?.close();
+  });
+
+  beforeEach(async () => {
+    page = await browser.newPage();
+    errors = [];
+    page.on('pageerror', (error) => errors.push(String(error)));
+    page.on('console', (message) => message.type() === 'error' && errors.push(message.text()));
+  });
+  afterEach(async () => {
+    await page.close();
+    expect(errors).toEqual([]);
+  });
+
+  async function open(hash = ''): Promise<void> {
+    await page.goto(`${server.url}/index.html#${hash}`);
+    await page.waitForSelector('html[data-ready="true"]');
+  }
+  const text = async (selector: string): Promise<string> => (await page.textContent(selector)) ?? '';
+
+  it('says how fast the core started and shows a recorded program', async () => {
+    await open('seed=3');
+    expect(await text('.facts')).toMatch(/core ready in \d+\.\d ms · \d+\.\d KiB of WebAssembly · seed 3/);
+    expect(await text('main')).toContain('define extent');
+  });
+
+  it('steps a program from the guest to the interrupt and back', async () => {
+    await open();
+    await page.click('#start');
+    expect(await text('main')).toContain('Translated and pinned');
+    expect(await text('main')).toContain('7 pinned pages');
+    await page.click('#step');
+    expect(await text('main')).toContain('The channel takes a CCW');
+    const last = Number(await page.getAttribute('#scrub', 'max'));
+    await page.fill('#scrub', String(last));
+    expect(await text('main')).toContain('Released');
+    await page.fill('#scrub', String(last - 1));
+    expect(await text('main')).toContain('channel end, device end');
+    await page.click('#back');
+    expect(await text('main')).toContain('status 0c');
+  });
+
+  it('lights up the pages of a picked CCW', async () => {
+    await open();
+    await page.click('#start');
+    await page.click('section:has(> h2.host) tbody tr:nth-child(3)');
+    expect(await page.locator('.track span.on').count()).toBe(1);
+    await page.keyboard.press('Enter');
+    expect(await page.locator('.track span.on').count()).toBe(0);
+  });
+
+  it('runs what it copied, whatever the guest writes afterwards', async () => {
+    await open();
+    await page.click('#start');
+    await page.click('#tamper');
+    expect(await page.locator('section:has(> h2.guest) tr.bad').count()).toBeGreaterThan(5);
+    await page.click('#step');
+    await page.fill('#scrub', String(Number(await page.getAttribute('#scrub', 'max')) - 1));
+    expect(await text('main')).toContain('channel end, device end; subchannel status: none');
+  });
+
+  it('lets the reader edit a program and refuses a bad one with the errno', async () => {
+    await open('program=own');
+    await page.fill('input[aria-label="cda of CCW 3"]', '0x7000000');
+    await page.press('input[aria-label="cda of CCW 3"]', 'Tab');
+    await page.click('#start');
+    expect(await text('main')).toContain('EINVAL');
+    await page.click('#again');
+    await page.fill('input[aria-label="cda of CCW 3"]', '0x8000');
+    await page.press('input[aria-label="cda of CCW 3"]', 'Tab');
+    await page.click('#start');
+    expect(await text('main')).toContain('pinned pages');
+  });
+
+  it('shows mappings and the errno of what cannot be mapped', async () => {
+    await open('view=iova');
+    await page.click('button:has-text("Overlap")');
+    expect(await text('#iova-outcome')).toContain('EEXIST');
+    await page.click('button:has-text("Unmap half")');
+    expect(await text('#iova-outcome')).toContain('EINVAL');
+    await page.click('button:has-text("Split in two")');
+    expect(await text('#iova-outcome')).toContain('two ranges of 256 KiB and 256 KiB');
+    await page.click('button:has-text("Pin 4 pages")');
+    expect(await text('main')).toContain('4 pages locked');
+    await page.click('button:text-is("Unpin")');
+    expect(await text('main')).toContain('0 pages locked');
+    await page.focus('canvas');
+    for (const key of ['+', 'ArrowRight', '-', '0']) await page.keyboard.press(key);
+    expect(await text('main')).toMatch(/Shown: 0x/);
+  });
+
+  it('migrates; broken or corrupted, the guest runs on at the source', async () => {
+    await open('view=migration&seed=5');
+    await page.click('#migrate');
+    await page.waitForSelector('#verdict.good', { timeout: 30_000 });
+    const verdict = await text('#verdict');
+    expect(verdict).toContain('Memory is equal on both sides');
+    expect(await text('[data-side="destination"] .on')).toBe('RUNNING');
+    for (const fault of ['#cut', '#flip']) {
+      await page.click('#migrate');
+      await page.waitForFunction(() => document.querySelector('#verdict')?.textContent?.includes('pre-copy'));
+      await page.click(fault);
+      await page.waitForSelector('#verdict.bad', { timeout: 30_000 });
+      expect(await text('[data-side="source"] .on')).toBe('RUNNING');
+      expect(await text('#verdict')).toContain('runs on at the source');
+    }
+  });
+
+  it('shows the same run again for the same address', async () => {
+    const verdicts: string[] = [];
+    for (let i = 0; i < 2; i++) {
+      await open('view=migration&seed=11&dirty=2000&band=20&downtime=60');
+      if (i > 0) await page.reload();
+      await page.waitForSelector('html[data-ready="true"]');
+      await page.click('#migrate');
+      await page.waitForSelector('#verdict.good', { timeout: 30_000 });
+      verdicts.push(await text('#verdict'));
+    }
+    expect(verdicts[1]).toBe(verdicts[0]);
+  });
+
+  it('saves its calls as a script that replays', async () => {
+    await open();
+    await page.click('#start');
+    await page.click('#step');
+    await page.click('#tab-calls');
+    expect(await text('#calls')).toContain('VFIO_IOMMU_MAP_DMA');
+    expect(await text('#calls')).toContain('I/O interrupt');
+    const [download] = await Promise.all([page.waitForEvent('download'), page.click('#save')]);
+    const folder = mkdtempSync(join(tmpdir(), 'calls-'));
+    const script = join(folder, 'calls.jsonl');
+    writeFileSync(script, readFileSync(await download.path()));
+    execFileSync(process.execPath, [join(root, 'dist/host/cli/main.js'), 'run', script], { stdio: 'pipe' });
+    rmSync(folder, { recursive: true });
+  });
+
+  it.each(['light', 'dark'] as const)('is usable by keyboard and at phone width, %s', async (colorScheme) => {
+    await page.emulateMedia({ colorScheme });
+    await page.setViewportSize({ width: 360, height: 740 });
+    await open();
+    await page.focus('#tab-program');
+    for (const view of ['iova', 'migration', 'calls', 'program']) {
+      await page.keyboard.press('ArrowRight');
+      expect(await page.getAttribute('[aria-selected="true"]', 'data-view')).toBe(view);
+      const wide = await page.evaluate(
+        () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+      );
+      expect(wide, `${view} is wider than the screen`).toBeLessThanOrEqual(0);
+    }
+  });
+});

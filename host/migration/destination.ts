@@ -8,6 +8,7 @@ import {
   VFIO_DEVICE_STATE_STOP_COPY,
 } from '../uapi/constants.ts';
 import { stateName } from '../vfio/migration_states.ts';
+import type { DeviceHandle } from './devices.ts';
 import {
   DEVICE_HEADER,
   FRAME_ABORT,
@@ -32,7 +33,7 @@ import type { Link } from './link.ts';
 import { applyPages, PageJournal } from './ram.ts';
 import { asMigrationError, CONTROL_FRAME, Session } from './session.ts';
 import { reasonOf } from './source.ts';
-import { type Frame, FrameReader, FrameWriter } from './stream.ts';
+import { type Frame, type FrameReader, type FrameWriter, openFrames } from './stream.ts';
 import { MigrationError, type MigrationGuest, type MigrationOptions, type MigrationReport } from './types.ts';
 
 /** What one device holds back while the stream is not proved, and what it was before. */
@@ -74,8 +75,8 @@ export class DestinationSide {
   async run(link: Link): Promise<MigrationReport> {
     const { session } = this;
     const { signal } = session.options;
-    const reader = new FrameReader(session.core, link, session.frameSize);
-    const writer = new FrameWriter(session.core, link, CONTROL_FRAME);
+    const frames = await this.#open(link);
+    const { reader, writer } = frames;
     const onAbort = () => {
       if (!this.#inDoubt) void link.close(new MigrationError('aborted', 'asked to stop'));
     };
@@ -109,8 +110,7 @@ export class DestinationSide {
     } finally {
       signal?.removeEventListener('abort', onAbort);
       await link.close();
-      writer.release();
-      await reader.release();
+      await frames.release();
     }
   }
 
@@ -132,8 +132,7 @@ export class DestinationSide {
   /** Asks the source over a new link. @returns what it says; `unknown`: no answer, or it never heard of this migration. */
   async query(link: Link): Promise<'committed' | 'aborted' | 'unknown'> {
     const { session } = this;
-    const reader = new FrameReader(session.core, link, CONTROL_FRAME);
-    const writer = new FrameWriter(session.core, link, CONTROL_FRAME);
+    const { reader, writer, release } = openFrames(session.core, link, CONTROL_FRAME, CONTROL_FRAME);
     try {
       await writer.sendJson(FRAME_QUERY, { id: session.id });
       const frame = await reader.next();
@@ -144,8 +143,17 @@ export class DestinationSide {
       return 'unknown';
     } finally {
       await link.close();
-      writer.release();
-      await reader.release();
+      await release();
+    }
+  }
+
+  /** No room for frames is no reason to leave the peer waiting. */
+  async #open(link: Link): Promise<ReturnType<typeof openFrames>> {
+    try {
+      return openFrames(this.session.core, link, this.session.frameSize, CONTROL_FRAME);
+    } catch (error) {
+      await link.close(error);
+      throw error;
     }
   }
 
@@ -293,13 +301,23 @@ export class DestinationSide {
     const { session } = this;
     this.#settled = true;
     session.event('decision: committed');
-    for (const device of session.devices) if (device.p2p) device.insist(VFIO_DEVICE_STATE_RUNNING_P2P);
+    for (const device of session.devices) if (device.p2p) this.#run(device, VFIO_DEVICE_STATE_RUNNING_P2P);
     session.event('barrier: all quiet');
-    for (const device of session.devices) device.insist(VFIO_DEVICE_STATE_RUNNING);
+    for (const device of session.devices) this.#run(device, VFIO_DEVICE_STATE_RUNNING);
     await session.guest.resume?.();
     session.markEnded();
     session.event('running');
     session.enter('done');
+  }
+
+  /** There is no way back any more: a device that cannot run with its state runs without. */
+  #run(device: DeviceHandle, state: number): void {
+    try {
+      device.insist(state);
+    } catch {
+      this.session.lose(device.name);
+      device.reset();
+    }
   }
 
   /** As before: pages from the journal, devices from what they held. */
@@ -319,10 +337,10 @@ export class DestinationSide {
           device.writeAll(before);
         }
       } catch {
-        session.event(`${device.name}: its former state is lost`);
+        session.lose(device.name);
         device.reset();
       }
-      device.revive();
+      if (!device.revive()) session.lose(device.name);
       arrival.chunks = [];
       arrival.before = null;
     }

@@ -129,23 +129,19 @@ export class DeviceHandle {
 
   /** Reads the transfer to its end. */
   readAll(limit: number): Uint8Array {
-    const chunks: Uint8Array[] = [];
+    let all = new Uint8Array(4096);
     let length = 0;
     for (;;) {
-      const chunk = new Uint8Array(65536);
-      const n = this.read(chunk);
-      if (n === 0) break;
+      if (length === all.length) {
+        const larger = new Uint8Array(all.length * 4);
+        larger.set(all);
+        all = larger;
+      }
+      const n = this.read(all.subarray(length));
+      if (n === 0) return all.slice(0, length);
       length += n;
       if (length > limit) throw new MigrationError('device', `${this.name}: more than ${limit} bytes of state`);
-      chunks.push(chunk.subarray(0, n));
     }
-    const all = new Uint8Array(length);
-    let at = 0;
-    for (const chunk of chunks) {
-      all.set(chunk, at);
-      at += chunk.length;
-    }
-    return all;
   }
 
   writeAll(bytes: Uint8Array): void {

@@ -52,6 +52,7 @@ export class Session {
   deviceBytes = 0;
   acknowledged = false;
   readonly rounds: RoundReport[] = [];
+  readonly lost: string[] = [];
   readonly #begin: number;
   #stopped: number | null = null;
   #ended: number | null = null;
@@ -101,6 +102,12 @@ export class Session {
     this.options.onEvent?.(text);
   }
 
+  /** A device had to be reset: its own state is gone. */
+  lose(device: string): void {
+    if (!this.lost.includes(device)) this.lost.push(device);
+    this.event(`${device}: lost its state in a reset`);
+  }
+
   enter(phase: MigrationPhase): void {
     this.phase = phase;
     this.event(`phase ${phase}`);
@@ -124,11 +131,24 @@ export class Session {
   }
 
   report(outcome: MigrationOutcome): MigrationReport {
-    const { id, side, rounds, bytes, pages, zeroPages, deviceBytes, acknowledged } = this;
+    const { id, side, rounds, bytes, pages, zeroPages, deviceBytes, acknowledged, lost } = this;
     const now = this.clock.now();
     const downtime = this.#stopped === null ? 0 : (this.#ended ?? now) - this.#stopped;
     const milliseconds = now - this.#begin;
-    return { id, side, outcome, rounds, bytes, pages, zeroPages, deviceBytes, downtime, milliseconds, acknowledged };
+    return {
+      id,
+      side,
+      outcome,
+      rounds,
+      bytes,
+      pages,
+      zeroPages,
+      deviceBytes,
+      downtime,
+      milliseconds,
+      acknowledged,
+      lost,
+    };
   }
 }
 

@@ -32,7 +32,7 @@ import {
 import type { Link } from './link.ts';
 import { fillPages, PageSet } from './ram.ts';
 import { asMigrationError, CONTROL_FRAME, Session } from './session.ts';
-import { FrameReader, FrameWriter } from './stream.ts';
+import { FrameReader, FrameWriter, openFrames } from './stream.ts';
 import { MigrationError, type MigrationGuest, type MigrationOptions, type MigrationReport } from './types.ts';
 
 /** Pre-copy data of one device in one round, at most: a chatty device must not hold up the guest's pages. */
@@ -122,8 +122,7 @@ export class SourceSide {
   /** Answers the QUERY of a destination in doubt on a new link. Asking before the decision makes it: aborted. */
   async answer(link: Link): Promise<void> {
     const { session } = this;
-    const reader = new FrameReader(session.core, link, CONTROL_FRAME);
-    const writer = new FrameWriter(session.core, link, CONTROL_FRAME);
+    const { reader, writer, release } = openFrames(session.core, link, CONTROL_FRAME, CONTROL_FRAME);
     try {
       const frame = await reader.next();
       if (frame?.type !== FRAME_QUERY) return;
@@ -139,8 +138,7 @@ export class SourceSide {
       await writer.sendJson(FRAME_OUTCOME, { id: session.id, outcome });
     } finally {
       await link.close();
-      writer.release();
-      await reader.release();
+      await release();
     }
   }
 
@@ -297,11 +295,15 @@ export class SourceSide {
     session.enter('done');
   }
 
-  /** The devices stay stopped; their transfers end. */
+  /** The devices stay stopped; their transfers end. One that cannot even go to STOP is stopped in STOP_COPY or broken. */
   #letGo(): void {
     for (const device of this.session.devices) {
       device.closeData();
-      device.set(VFIO_DEVICE_STATE_STOP);
+      try {
+        device.insist(VFIO_DEVICE_STATE_STOP);
+      } catch (error) {
+        this.session.event(error instanceof Error ? error.message : String(error));
+      }
     }
   }
 
@@ -316,8 +318,7 @@ export class SourceSide {
     session.event(`decision: aborted (${reason.reason})`);
     this.#writer?.post(FRAME_ABORT, { reason: reason.message });
     this.#tracker?.stop();
-    for (const device of session.devices)
-      if (!device.revive()) session.event(`${device.name}: needed a reset to run again`);
+    for (const device of session.devices) if (!device.revive()) session.lose(device.name);
     if (this.#paused) await session.guest.resume?.();
     session.enter('aborted');
     return reason;

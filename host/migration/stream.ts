@@ -1,5 +1,6 @@
 // Reader and writer of frames over a link. Payloads are built and checked in a piece of the core's memory, where the sum is computed and from where
 // pages are copied into place. Layout: frames.ts.
+import { ENOMEM } from '../../assembly/abi.ts';
 import type { Core } from '../core.ts';
 import {
   FLAG_COMPRESSED,
@@ -11,6 +12,7 @@ import {
   type StreamFault,
 } from './frames.ts';
 import type { Link } from './link.ts';
+import { MigrationError } from './types.ts';
 
 /** Room for one frame in the core's heap, and the tables of the sum. */
 export class FrameRoom {
@@ -21,7 +23,7 @@ export class FrameRoom {
   readonly size: number;
   readonly #table: number;
 
-  /** @throws RangeError when the core's heap has no room. */
+  /** @throws MigrationError `refused`, ENOMEM, when the core's heap has no room. */
   constructor(core: Core, size: number) {
     this.core = core;
     this.size = size;
@@ -29,7 +31,7 @@ export class FrameRoom {
     this.address = this.#table === 0 ? 0 : core.exports.arena_alloc(core.arena, size) >>> 0;
     if (this.address === 0) {
       if (this.#table !== 0) core.exports.crc32c_destroy(core.arena, this.#table);
-      throw new RangeError(`no room for frames of ${size} bytes in the core's heap`);
+      throw new MigrationError('refused', `no room for frames of ${size} bytes in the core's heap`, { errno: ENOMEM });
     }
   }
 
@@ -230,6 +232,30 @@ export class FrameReader {
     if (bytes === null) this.wrong('content', 'the payload does not unpack to a frame');
     room.bytes(FRAME_HEADER, bytes.length).set(bytes);
     return bytes.length;
+  }
+}
+
+/** Both directions of one side. @throws as FrameRoom; then nothing is held. */
+export function openFrames(
+  core: Core,
+  link: Link,
+  readSize: number,
+  writeSize: number,
+): { reader: FrameReader; writer: FrameWriter; release(): Promise<void> } {
+  const writer = new FrameWriter(core, link, writeSize);
+  try {
+    const reader = new FrameReader(core, link, readSize);
+    return {
+      reader,
+      writer,
+      async release() {
+        writer.release();
+        await reader.release();
+      },
+    };
+  } catch (error) {
+    writer.release();
+    throw error;
   }
 }
 

@@ -134,6 +134,8 @@ export interface MigrationReport {
   readonly milliseconds: number;
   /** Did the source hear that the destination runs? */
   readonly acknowledged: boolean;
+  /** Devices that failed when there was no way back and had to be reset: they run, without their state. */
+  readonly lost: readonly string[];
 }
 
 /** A migration that did not happen. The side that throws it is as it was: the source runs, the destination is unchanged and usable. */

@@ -150,7 +150,7 @@ export class ResumingFile extends MigrationFile {
   constructor(sink: MigrationSink) {
     super();
     this.#sink = sink;
-    this.#received = new Uint8Array(Math.min(sink.capacity, 65536));
+    this.#received = new Uint8Array(Math.min(sink.capacity, 4096));
   }
 
   /** RESUMING -> STOP: the device loads what came. @returns 0 or -errno; then the transfer goes on. */

@@ -2,18 +2,18 @@
 // only place that knows all of them.
 import type { ModelFactory } from './devices/model.ts';
 import { apModel } from './drivers/ap/models.ts';
-import { bare } from './drivers/bare.ts';
 import { dasd3390 } from './drivers/ccw/dasd_3390.ts';
 import { scriptedSubchannel } from './drivers/ccw/model.ts';
 import { replaySubchannel } from './drivers/ccw/replay.ts';
 import { eduModel, pciMsixModel } from './drivers/pci/models.ts';
+import { ismModel, zpciNetModel } from './drivers/pci/zpci_models.ts';
 import { mttyModel } from './drivers/sample/model.ts';
 
 export const MODELS: Readonly<Record<string, ModelFactory>> = {
   edu: eduModel,
   'pci-msix': pciMsixModel,
-  ism: bare,
-  'zpci-net': bare,
+  ism: ismModel,
+  'zpci-net': zpciNetModel,
   'dasd-3390': dasd3390,
   replay: replaySubchannel,
   scripted: scriptedSubchannel,

@@ -1,6 +1,7 @@
 // Puts devices of a process into its virtual machine: opens them the way any program does (group, container, device), reads what they say of
 // themselves, and attaches the result.
 
+import { DEFAULT_END_DMA, DEFAULT_MSI_ADDRESS, DEFAULT_START_DMA, PFT_ISM } from '../devices/zpci_hardware.ts';
 import type { VfioProcess } from '../process.ts';
 import { walkCaps } from '../uapi/caps.ts';
 import {
@@ -25,7 +26,6 @@ import { DmaShadow } from './zpci/shadow.ts';
 const FLAG_REFRESH = 1n;
 const FLAG_RELAXED = 2n;
 const DTSM_REGION_THIRD = 0x40;
-const PFT_ISM = 5;
 
 /** Descriptors of one opened device. */
 export interface OpenedDevice {
@@ -54,10 +54,8 @@ export const DEFAULT_GROUP: FunctionGroup = {
   dtsm: DTSM_REGION_THIRD,
   version: 0,
   dasm: 0n,
-  msiAddress: 0xfe00000000000000n,
+  msiAddress: DEFAULT_MSI_ADDRESS,
 };
-export const DEFAULT_START_DMA = 0x100000000n;
-export const DEFAULT_END_DMA = 0x1ffffffffffffffn;
 
 export interface FunctionIdentity {
   readonly fid: number;

@@ -5,6 +5,7 @@ import { EngineSubchannel } from '../../css/engine.ts';
 import { DescribedFunction } from '../../devices/described_function.ts';
 import { Terminal3270 } from '../../devices/terminal_3270.ts';
 import { VirtioCcw } from '../../devices/virtio_ccw.ts';
+import { DEFAULT_START_DMA } from '../../devices/zpci_hardware.ts';
 import { createCcwDevice } from '../../drivers/ccw/vfio_ccw.ts';
 import { VfioPciDevice } from '../../drivers/pci/device.ts';
 import { VFIO_PCI_OPS } from '../../drivers/pci/vfio_pci.ts';
@@ -12,7 +13,7 @@ import type { VfioInstance } from '../../source.ts';
 import { VFIO_DMA_MAP_FLAG_READ, VFIO_DMA_MAP_FLAG_WRITE } from '../../uapi/constants.ts';
 import { VFIO_IOMMU_MAP_DMA } from '../../uapi/ioctl.ts';
 import { VfioIommuType1DmaMap } from '../../uapi/structs.ts';
-import { attachFunction, DEFAULT_END_DMA, DEFAULT_START_DMA, openDevice } from '../attach.ts';
+import { attachFunction, openDevice } from '../attach.ts';
 import { VfioSubchannelBackend } from '../css/vfio_backend.ts';
 import { VirtualMachine } from '../machine.ts';
 import type { ZpciFunction } from '../zpci/function.ts';
@@ -25,10 +26,10 @@ const FIRST_GROUP = 1000;
 
 const FUNCTION_UNIT = {
   pageSizes: 0x1000n,
-  ranges: [{ start: DEFAULT_START_DMA, last: DEFAULT_END_DMA }],
-  coherent: false,
+  ranges: [{ start: DEFAULT_START_DMA, last: (1n << 42n) - 1n }],
+  coherent: true,
   msiIsolated: true,
-  limit: DEFAULT_END_DMA + 1n,
+  limit: 1n << 42n,
 };
 
 /** Header fields that a guest can change: command, cache line, BARs, interrupt line. What firmware set is set again by a reset. */

@@ -50,7 +50,8 @@ export class IsmRegion {
   /** PCILG: the bytes in storage order, or null. */
   load(pcias: number, offset: bigint, size: number): Uint8Array | null {
     if (!this.#request(FLAG_READ, this.#bounce, offset, size, pcias)) return null;
-    return this.#process.view(this.#bounce + BigInt(8 - size), size).slice();
+    // The register's value, in the host's order; the layer wants the bytes as they lie in PCI memory.
+    return this.#process.view(this.#bounce, size).slice().reverse();
   }
 
   /** PCISTB of the block at `gaddr` of storage, as one operation. */

@@ -58,6 +58,10 @@ function accessBar(
   if (bar === null || pos >= BigInt(bar.size)) return task.fail(EINVAL, `BAR ${index} has ${bar?.size ?? 0} bytes`);
   const start = Number(pos);
   const count = Math.min(buffer.length, bar.size - start);
+  if (!write && bar.memory !== null && device.msixBar !== index && device.memoryEnabled) {
+    const storage = hw.storage(index, start, count);
+    if (storage !== null) return buffer.copyOut(0, storage) ? count : task.fail(EFAULT, 'the buffer is not writable');
+  }
   const bytes = write ? buffer.copyIn(0, count) : new Uint8Array(count);
   if (bytes === null) return task.fail(EFAULT, 'the buffer is not readable');
   const table = device.msixBar === index;

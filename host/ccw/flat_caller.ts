@@ -40,11 +40,14 @@ export class FlatCaller {
   readonly #storage: GuestStorage;
   readonly #address: bigint;
 
-  /** @param fd the device's descriptor. @throws VfioError ENOMEM no room for the buffer and the lists. */
-  constructor(process: VfioProcess, fd: number, ram: readonly GuestRam[]) {
+  /**
+   * @param fd the device's descriptor. @param ram where the guest's storage is, as pieces or as a lookup of the caller's own.
+   * @throws VfioError ENOMEM no room for the buffer and the lists.
+   */
+  constructor(process: VfioProcess, fd: number, ram: readonly GuestRam[] | GuestStorage) {
     this.#process = process;
     this.#fd = fd;
-    this.#storage = storageOf(process, ram);
+    this.#storage = 'vaddr' in ram ? ram : storageOf(process, ram);
     this.#address = process.mmap(CCW_BUFFER_SIZE + CCW_LISTS_SIZE);
   }
 

@@ -6,7 +6,8 @@
 //   lists    IDALs of user virtual addresses: 8-byte words, big-endian as IDAWs are, 4 KiB blocks
 //
 // Differs from what a channel reads: the command of a data-chained CCW is replaced by the one that began the chain, since stage two judges every
-// CCW by its own command; and direct data that is not contiguous in the caller's address space becomes a list.
+// CCW by its own command; direct data that is not contiguous in the caller's address space becomes a list; and a CCW that moves nothing gets a
+// list of its own.
 import { EFAULT, EINVAL, EOPNOTSUPP, PAGE_SIZE_4K } from '../../assembly/abi.ts';
 import { VfioError } from '../errno.ts';
 import { CCW_BUFFER_MAX, CCW_BUFFER_SIZE, CCW_BUFFER_SLOTS } from '../uapi/ccw_request.ts';
@@ -15,6 +16,7 @@ const CMD_TIC = 0x08;
 const CMD_NOOP = 0x03;
 const FLAG_CD = 0x80;
 const FLAG_CC = 0x40;
+const FLAG_SKIP = 0x10;
 const FLAG_IDA = 0x04;
 const CCW_SIZE = 8;
 /** Most blocks of one CCW: 64 KiB less one, not aligned. */
@@ -166,6 +168,16 @@ class FlatWriter {
       this.#ccw(index, ccw, slot);
       return;
     }
+    if (movesNothing(ccw)) {
+      // Stage two pins what is named all the same, and refuses a direct CCW of count 0: a list that names itself stands in.
+      const { length } = blocks(0n, ccw.count);
+      this.#list(
+        index,
+        ccw,
+        Array.from({ length }, () => this.#area.listsAddress),
+      );
+      return;
+    }
     const addresses = (ccw.flags & FLAG_IDA) !== 0 ? this.#idal(ccw) : blocks(BigInt(ccw.cda), ccw.count);
     const vaddrs = addresses.map((address, i) => this.#vaddr(i === 0 ? address : address & ~0xfffn));
     const contiguous = vaddrs.every(
@@ -176,6 +188,12 @@ class FlatWriter {
       this.#ccw(index, ccw, slot);
       return;
     }
+    this.#list(index, ccw, vaddrs);
+  }
+
+  /** Gives a CCW a list of user virtual addresses. */
+  #list(index: number, ccw: RawCcw, vaddrs: readonly bigint[]): void {
+    const slot = CCW_BUFFER_SLOTS + 8 * index;
     this.#buffer.setBigUint64(slot, this.#area.listsAddress + BigInt(this.#listEnd), true);
     for (const vaddr of vaddrs) {
       this.#lists.setBigUint64(this.#listEnd, vaddr);
@@ -208,6 +226,12 @@ class FlatWriter {
     this.#buffer.setUint16(at + 2, ccw.count);
     this.#buffer.setUint32(at + 4, cda);
   }
+}
+
+/** No bytes, or bytes that a read skips: what is at the address does not matter, it need not even be there. */
+function movesNothing({ command, flags, count }: RawCcw): boolean {
+  const reads = (command & 0x03) === 0x02 || (command & 0x0f) === 0x0c || (command & 0x0f) === 0x04;
+  return count === 0 || ((flags & FLAG_SKIP) !== 0 && reads);
 }
 
 /** The 4 KiB blocks that `count` bytes from `address` touch: the address itself, then block starts. A count of 0 touches one. */

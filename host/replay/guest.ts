@@ -60,6 +60,12 @@ export class ReplayGuest {
     return bytes;
   }
 
+  /** Address in the process of a byte of guest storage, or null where nothing is mapped. */
+  vaddr(iova: number): bigint | null {
+    const index = this.#index.get(Math.floor(iova / PAGE_SIZE_4K));
+    return index === undefined ? null : this.#address + BigInt(index * PAGE_SIZE_4K + (iova % PAGE_SIZE_4K));
+  }
+
   /** Gives the memory back; the container must have forgotten it. */
   destroy(): void {
     this.#process.munmap(this.#address, this.#size);

@@ -5,27 +5,7 @@ import type { Recording } from '../../host/devices/recording.ts';
 import { createVfio } from '../../host/inline.ts';
 import { type ReplayReport, ReplayRunner } from '../../host/replay/runner.ts';
 import { loadLines } from '../support/data.ts';
-
-const TYPES = [
-  '1403',
-  '3088',
-  '3211',
-  '3215',
-  '3270',
-  '3330',
-  '3370',
-  '3380',
-  '3390',
-  '3420',
-  '3480',
-  '3490',
-  '3505',
-  '3525',
-  '3590',
-  '9336',
-  '9345',
-  'virtio-ccw',
-];
+import { RECORDED_TYPES } from '../support/recorded_types.ts';
 
 async function replay(type: string): Promise<Array<{ recording: Recording; report: ReplayReport }>> {
   const runner = await ReplayRunner.create(createVfio);
@@ -36,7 +16,7 @@ async function replay(type: string): Promise<Array<{ recording: Recording; repor
 }
 
 describe('recorded programs', () => {
-  it.each(TYPES)('%s: equal, or with a reason that the recording itself gives', async (type) => {
+  it.each(RECORDED_TYPES)('%s: equal, or with a reason that the recording itself gives', async (type) => {
     const reports = await replay(type);
     expect(reports.length).toBeGreaterThan(0);
     for (const { recording, report } of reports) {

@@ -11,6 +11,7 @@ const NOP = 0x03;
 const TIC = 0x08;
 const CC = 0x40;
 const CD = 0x80;
+const SKIP = 0x10;
 const IDA = 0x04;
 
 /** Guest storage of 1 MiB; each page lies somewhere else in the caller, except that 0x80000 to 0x9ffff lie side by side. */
@@ -130,6 +131,17 @@ describe('flattenProgram', () => {
     expect(flat.list(0, 3)).toEqual([0x200000030800n, 0x200000060000n, 0x200000040000n]);
     expect(flat.slot(1)).toBe(LISTS + 24n);
     expect(flat.list(24, 1)).toEqual([0x200000030800n]);
+  });
+
+  it('a CCW that moves nothing needs no storage: it gets a list that names itself', () => {
+    const guest = new Guest().put(0x1000, ccw1(READ, CC, 0, 0x7fffffff), ccw1(READ, SKIP, 0x1001, 0x7fffffff));
+    const flat = flatten(guest, 0x1000);
+    expect([flat.ccw(0).slice(0, 4), flat.ccw(1).slice(0, 4)]).toEqual([
+      [READ, CC | IDA, 0, 0],
+      [READ, SKIP | IDA, 0x10, 1],
+    ]);
+    expect([flat.slot(0), flat.slot(1)]).toEqual([LISTS, LISTS + 8n]);
+    expect(flat.list(0, 3)).toEqual([LISTS, LISTS, LISTS]);
   });
 
   it('a data-chained CCW takes the command that began the chain', () => {

@@ -1,0 +1,21 @@
+/** Device types of the recorded channel programs in test/data/ccw-real. */
+export const RECORDED_TYPES = [
+  '1403',
+  '3088',
+  '3211',
+  '3215',
+  '3270',
+  '3330',
+  '3370',
+  '3380',
+  '3390',
+  '3420',
+  '3480',
+  '3490',
+  '3505',
+  '3525',
+  '3590',
+  '9336',
+  '9345',
+  'virtio-ccw',
+] as const;

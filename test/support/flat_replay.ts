@@ -5,6 +5,7 @@ import { CCW_LISTS_SIZE, type FlatProgram, flattenProgram, type GuestStorage } f
 import { ManualClock } from '../../host/clock.ts';
 import { direction } from '../../host/css/cio.ts';
 import { EXECUTED_KEPT, fromHex, GuestImage, type Recording, toAddress, toHex } from '../../host/devices/recording.ts';
+import { ReplayDevice } from '../../host/devices/replay.ts';
 import { VfioError } from '../../host/errno.ts';
 import { createVfio } from '../../host/inline.ts';
 import { findChains } from '../../host/replay/chains.ts';
@@ -20,15 +21,16 @@ const COMMANDS: Readonly<Record<string, number>> = { halt: 1, clear: 2 };
 export type FlatReport = Pick<ReplayReport, 'outcome' | 'executed' | 'result'> | { readonly errno: number };
 
 export class FlatReplay {
-  readonly #machine: ReplayMachine;
+  readonly #machine: ReplayMachine<ReplayDevice>;
   readonly #clock: ManualClock;
-  constructor(machine: ReplayMachine, clock: ManualClock) {
+  constructor(machine: ReplayMachine<ReplayDevice>, clock: ManualClock) {
     this.#machine = machine;
     this.#clock = clock;
   }
   static async create(): Promise<FlatReplay> {
     const clock = new ManualClock();
-    return new FlatReplay(new ReplayMachine(await createVfio({ clock, machine: { devices: [] } }), clock), clock);
+    const vfio = await createVfio({ clock, machine: { devices: [] } });
+    return new FlatReplay(new ReplayMachine(vfio, clock, new ReplayDevice()), clock);
   }
 
   get violations(): number {

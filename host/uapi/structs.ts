@@ -143,6 +143,33 @@ export const VfioDeviceMigrationInfo = struct('vfio_device_migration_info', {
   data_size: u64,
 });
 
+export const VfioRegionGfxEdid = struct('vfio_region_gfx_edid', {
+  edid_offset: u32,
+  edid_max_size: u32,
+  edid_size: u32,
+  max_xres: u32,
+  max_yres: u32,
+  link_state: u32,
+});
+export const VfioDeviceGfxPlaneInfo = struct('vfio_device_gfx_plane_info', {
+  argsz: u32,
+  flags: u32,
+  drm_plane_type: u32,
+  drm_format: u32,
+  drm_format_mod: u64,
+  width: u32,
+  height: u32,
+  stride: u32,
+  size: u32,
+  x_pos: u32,
+  y_pos: u32,
+  x_hot: u32,
+  y_hot: u32,
+  /** The header's union: region_index, or dmabuf_id. */
+  region_index: u32,
+  reserved: u32,
+});
+
 // data of VFIO_DEVICE_FEATURE, by feature
 export const VfioDeviceFeatureMigration = struct('vfio_device_feature_migration', { flags: u64 });
 export const VfioDeviceFeatureMigState = struct('vfio_device_feature_mig_state', { device_state: u32, data_fd: s32 });

@@ -53,6 +53,11 @@ export class Ioas extends DmaTable {
     return [...this.#units.keys()].reduce((sizes, unit) => sizes & unit.pageSizes, 0xfffffffffffff000n);
   }
 
+  /** Every attached unit enforces cache coherency. */
+  get coherent(): boolean {
+    return [...this.#units.keys()].every((unit) => unit.coherent);
+  }
+
   /**
    * A device joins, behind `unit` or mediated (null). Behind the first unit everything mapped is pinned.
    * @returns 0 or -EADDRINUSE, -EFAULT, -ENOMEM; nothing changed on failure.

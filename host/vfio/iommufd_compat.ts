@@ -21,7 +21,7 @@ export function compatIoctl(file: IommufdFile, task: Task, request: number, arg:
     case ioctl.VFIO_GET_API_VERSION:
       return uapi.VFIO_API_VERSION;
     case ioctl.VFIO_CHECK_EXTENSION:
-      return checkExtension(numberArg(arg));
+      return checkExtension(file, task, numberArg(arg));
     case ioctl.VFIO_SET_IOMMU:
       return setIommu(file, task, numberArg(arg));
     case ioctl.VFIO_IOMMU_GET_INFO:
@@ -43,8 +43,12 @@ function compatSpace(file: IommufdFile, task: Task): Ioas | number {
   return object.ioas;
 }
 
-function checkExtension(extension: number): number {
+function checkExtension(file: IommufdFile, task: Task, extension: number): number {
   switch (extension) {
+    case uapi.VFIO_DMA_CC_IOMMU: {
+      const ioas = compatSpace(file, task);
+      return typeof ioas === 'number' ? ioas : Number(ioas.coherent);
+    }
     case uapi.VFIO_TYPE1_IOMMU:
     case uapi.VFIO_TYPE1v2_IOMMU:
     case uapi.VFIO_NOIOMMU_IOMMU:

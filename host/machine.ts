@@ -36,7 +36,6 @@ const pciIommu = (): HwIommu => ({
   limit: 1n << 48n,
 });
 
-const VFIO_PCI: readonly string[] = ['vfio-pci'];
 /** Host drivers that do no DMA: a member with one does not count. */
 const WITHOUT_DMA: readonly string[] = ['pci-stub', 'pcieport'];
 
@@ -65,7 +64,7 @@ export class Machine {
       const groupName = device.group === undefined ? vfio.nextGroupName() : String(device.group);
       if (!/^\d+$/.test(groupName)) throw new TypeError(`${device.name}: ${groupName} is no group number`);
       const { driver } = device;
-      if (device.bus === 'pci' && driver !== undefined && !VFIO_PCI.includes(driver)) {
+      if (device.bus === 'pci' && driver !== undefined && !driver.startsWith('vfio')) {
         if (!WITHOUT_DMA.includes(driver)) vfio.group(groupName, 'iommu', this.pciIommu).hostDrivers.add(device.name);
         continue;
       }

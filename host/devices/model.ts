@@ -14,7 +14,10 @@ export interface DeviceDescription {
   readonly name: string;
   /** Number of its group; without it the next free one from 8. */
   readonly group?: number;
-  /** Default: the vfio driver of the bus. A PCI function with another one is the host's: its group is not viable unless that driver does no DMA. */
+  /**
+   * Default: the vfio driver of the bus. A PCI function with a driver that is none of vfio's belongs to the host: its group is not viable, unless
+   * that driver does no DMA (`pci-stub`, `pcieport`).
+   */
   readonly driver?: string;
   readonly [option: string]: unknown;
 }

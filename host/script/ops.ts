@@ -1,5 +1,6 @@
 // The operations of a script (spec script, "Operations"): which fields each takes and what it does. One table, one row per operation.
 import type { ManualClock } from '../clock.ts';
+import type { ActionResult } from '../devices/model.ts';
 import { errnoName } from '../errno.ts';
 import type { VfioInstance } from '../source.ts';
 import { IOCTL_NUMBERS } from '../uapi/ioctl.ts';
@@ -194,7 +195,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
       if (!Object.hasOwn(actions, action))
         throw new ScriptError(`"${name}" has no action "${action}"; it has ${Object.keys(actions).join(', ')}`);
       const { action: _action, name: _name, ...fields } = op;
-      const result = context.vfio.actionRaw(name, action, new ActionReader(fields, context.saved));
+      const result = ask(context, name, action, new ActionReader(fields, context.saved));
       if (typeof result === 'number') return outcome(result);
       return result.data === undefined || result.ret < 0
         ? outcome(result.ret)
@@ -202,6 +203,16 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     },
   },
 };
+
+/** Fields that an action cannot take are the script's mistake. */
+function ask(context: ScriptContext, name: string, action: string, fields: ActionReader): ActionResult {
+  try {
+    return context.vfio.actionRaw(name, action, fields);
+  } catch (error) {
+    if (error instanceof RangeError || error instanceof TypeError) throw new ScriptError(`${action}: ${error.message}`);
+    throw error;
+  }
+}
 
 function ioctl(context: ScriptContext, op: JsonObject): Result {
   const { vfio, saved } = context;

@@ -158,6 +158,55 @@ describe('running a script', () => {
     expect(vfio.core.memory.buffer.byteLength).toBe(1 << 25);
   });
 
+  it('driver: a function with a host driver makes its group not viable; one that does no DMA does not count', async () => {
+    const entry = (fn: number, driver: string, group: number) => ({
+      bus: 'pci',
+      model: 'edu',
+      name: `0000:05:00.${fn}`,
+      group,
+      driver,
+    });
+    const status = (as: string, group: number, flags: number): JsonObject[] => [
+      { op: 'open', as, path: `/dev/vfio/${group}` },
+      {
+        op: 'ioctl',
+        fd: `$${as}`,
+        request: 'VFIO_GROUP_GET_STATUS',
+        struct: { type: 'vfio_group_status' },
+        expect: { struct: { flags } },
+      },
+    ];
+    const { mismatches } = await run(
+      script(
+        {
+          op: 'machine',
+          devices: [
+            entry(0, 'vfio-pci', 40),
+            entry(1, 'e1000e', 40),
+            entry(2, 'pcieport', 41),
+            entry(3, 'vfio-pci', 41),
+          ],
+        },
+        ...status('a', 40, 0),
+        ...status('b', 41, 1),
+        { op: 'open', path: '/dev/vfio/devices/vfio1', expect: { errno: null } },
+        { op: 'open', path: '/dev/vfio/devices/vfio2', expect: { errno: 'ENOENT' } },
+      ),
+    );
+    expect(describeMismatches(mismatches)).toEqual([]);
+  });
+
+  it('device: the hardware is asked for what a driver cannot do', async () => {
+    const { results } = await run(
+      script(
+        { op: 'device', name: '0000:00:01.0', action: 'dma_read', iova: 0, length: 4 },
+        { op: 'device', name: '0000:00:01.0', action: 'irq', index: 9 },
+      ),
+    );
+    expect(results[0]?.ret).toBeLessThan(0);
+    expect(results[1]).toEqual({ op: 'device', ret: -22, errno: 'EINVAL' });
+  });
+
   it.each([
     ['{"op": "close"', 1, /not JSON/],
     ['[]', 1, /not an object/],
@@ -179,6 +228,13 @@ describe('running a script', () => {
     ['{"op": "idle", "as": "9"}', 1, /is not a name/],
     ['{"op": "idle", "expect": 5}', 1, /expect: an object/],
     ['{"op": "device", "name": "nosuch", "action": "irq"}', 1, /no device "nosuch"/],
+    ['{"op": "device", "name": "0000:00:01.0", "action": "fly"}', 1, /no action "fly"; it has .*irq/],
+    ['{"op": "device", "name": "0000:00:01.0", "action": "irq"}', 1, /the action needs "index"/],
+    [
+      '{"op": "device", "name": "0000:00:01.0", "action": "dma_read", "iova": 0, "length": "0x1000000000000"}',
+      1,
+      /dma_read/,
+    ],
     ['{"op": "mmap", "length": 4096, "prot": "x"}', 1, /prot/],
     ['{"op": "rlimit", "memlock": "lots"}', 1, /"unlimited"/],
   ])('%s is malformed', async (text, line, reason) => {

@@ -1,7 +1,8 @@
 // Recorded 3390 programs that ended normally, against the 3390 model on a sparse volume of 3,339 cylinders: the same CCWs in the same order, the
 // same status and residual; what they write is read back by a second program.
 import { describe, expect, it } from 'vitest';
-import type { Recording } from '../../host/devices/recording.ts';
+import { Volume } from '../../host/devices/dasd/volume.ts';
+import { GuestImage, type Recording } from '../../host/devices/recording.ts';
 import { DasdMachine } from '../support/dasd_machine.ts';
 import { expectationOf } from '../support/dasd_tracks.ts';
 import { loadLines } from '../support/data.ts';
@@ -17,7 +18,8 @@ const REASONS: ReadonlyMap<string, string> = new Map([
   ['5be78f-2', 'its extent ends before it begins: the recording emulator does not look, the model rejects it'],
 ]);
 
-const recordings = (await loadLines<Recording>('ccw-real/3390.jsonl')).filter(
+const all = await loadLines<Recording>('ccw-real/3390.jsonl');
+const recordings = all.filter(
   ({ outcome, orb_origin, self_modifying }) =>
     outcome.unit_status === '0c' && orb_origin === 'SSCH' && self_modifying !== true,
 );
@@ -56,5 +58,24 @@ describe('recorded programs of a 3390', () => {
     expect(different.length).toBe(REASONS.size);
     expect(recordings.length).toBe(639);
     expect(written).toBeGreaterThan(1000);
+  });
+
+  it('read and write track data where the recording emulator rejects them, on tracks of the block size they are for', async () => {
+    const machine = await DasdMachine.create();
+    const rejected = all.filter((recording) => {
+      const image = new GuestImage(recording);
+      const at = Number(recording.executed?.at(-1));
+      const commands = [image.ccw(at).command, image.ccw(at + 8).command];
+      return recording.outcome.unit_status === '0e' && (commands[0] === 0xa6 || commands[1] === 0xa5);
+    });
+    expect(rejected.length).toBe(70);
+    for (const recording of rejected) {
+      const ends = [512, 1024, 2048, 4096].map((blockSize) => {
+        machine.mount(Volume.empty(CYLINDERS, { blockSize }));
+        const { outcome } = machine.run(recording);
+        return `${outcome?.unit_status} ${outcome?.channel_status} ${outcome?.residual_count}`;
+      });
+      expect([recording.name, ends.includes('0c 00 0')]).toEqual([recording.name, true]);
+    }
   });
 });

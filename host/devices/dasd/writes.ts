@@ -118,6 +118,8 @@ export const erase: Command = (domain, transfer) => {
 export const writeRecordZero: Command = (domain, transfer) => {
   domain.checkWrite(MASK_NO_FORMAT, MASK_NO_HA_R0);
   const record = fetchRecord(transfer);
+  // Every track begins with a record 0, or nothing that reads whole tracks would find its way.
+  if (record.record !== 0 || !fits([record])) throw invalidTrackFormat();
   domain.volume.put(domain.cylinder, domain.head, { records: [record] });
   domain.toIndex();
   domain.toEnd();

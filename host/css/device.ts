@@ -46,6 +46,10 @@ export interface ChannelDevice {
   connect?(port: DevicePort): void;
   /** The last word on an interruption block that only this device knows how its machine fills (recordings). */
   amend?(irb: Uint8Array): void;
+  /** What the device keeps between programs, at most 512 bytes; absent: it does not migrate. */
+  saveState?(): Uint8Array;
+  /** Takes what `saveState` gave. @returns false: it is not such state; nothing was changed. */
+  loadState?(state: Uint8Array): boolean;
   /** true: commands may end later, so a start does not always complete at once. */
   readonly deferred?: boolean;
 }

@@ -46,6 +46,8 @@ export type Instruction = 'ssch' | 'hsch' | 'csch';
 export class EngineSubchannel implements SubchannelHardware {
   readonly busId: string;
   readonly pmcw: Pmcw;
+  readonly saveDevice: (() => Uint8Array) | undefined;
+  readonly loadDevice: ((state: Uint8Array) => boolean) | undefined;
   observer: ProgramObserver = {};
   readonly #core: Core;
   readonly #clock: Clock;
@@ -74,6 +76,9 @@ export class EngineSubchannel implements SubchannelHardware {
     this.#device = options.device;
     this.#rules = openRules(options.core);
     this.pmcw = new Pmcw(options.deviceNumber ?? 0, options.chpids ?? [0]);
+    const { saveState, loadState } = options.device;
+    this.saveDevice = saveState?.bind(options.device);
+    this.loadDevice = loadState?.bind(options.device);
     this.#device.connect?.({ clock: this.#clock, present: (status, sense) => this.#unsolicited(status, sense) });
   }
 

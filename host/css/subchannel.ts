@@ -52,4 +52,8 @@ export interface SubchannelHardware {
   readonly immediate: boolean;
   /** Runs what needs no time to pass, and delivers its interruptions. @returns true when no start function is left pending or active. */
   settle(): boolean;
+  /** What the device keeps between programs, for a migration; absent: the device does not migrate. */
+  readonly saveDevice?: (() => Uint8Array) | undefined;
+  /** Takes what `saveDevice` gave. @returns false: it is not such state; nothing was changed. */
+  readonly loadDevice?: ((state: Uint8Array) => boolean) | undefined;
 }

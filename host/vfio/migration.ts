@@ -201,12 +201,12 @@ export function migrationFeature(device: VfioDevice, task: Task, feature: Featur
       return Math.min(0, checkFeature(task, feature, VFIO_DEVICE_FEATURE_SET, 0));
     case VFIO_DEVICE_FEATURE_MIGRATION:
     case VFIO_DEVICE_FEATURE_MIG_DATA_SIZE:
-      if (machine === null) return task.fail(ENOTTY, 'the device does not migrate');
+      if (machine === null || machine.flags === 0) return task.fail(ENOTTY, 'the device does not migrate');
       return answerU64(task, feature, () =>
         feature.id === VFIO_DEVICE_FEATURE_MIGRATION ? BigInt(machine.flags) : machine.dataSize,
       );
     case VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE:
-      if (machine === null) return task.fail(ENOTTY, 'the device does not migrate');
+      if (machine === null || machine.flags === 0) return task.fail(ENOTTY, 'the device does not migrate');
       return deviceState(machine, task, feature);
     default:
       return undefined;

@@ -2,8 +2,9 @@
 // fsm.ts, regions.ts, irqs.ts, paths.ts; this file only holds. Kernel counterpart: struct vfio_ccw_private.
 import { ChannelProgram } from '../../ccw/channel_program.ts';
 import { IRB_SIZE } from '../../css/schib.ts';
-import type { SubchannelHardware } from '../../css/subchannel.ts';
+import type { SubchannelHardware, SubchannelListener } from '../../css/subchannel.ts';
 import { VfioError } from '../../errno.ts';
+import { VFIO_CCW_CRW_IRQ_INDEX, VFIO_CCW_IO_IRQ_INDEX } from '../../uapi/constants.ts';
 import { VfioDevice } from '../../vfio/device.ts';
 import { EventFdSlot } from '../../vfio/irqs.ts';
 import type { VfioDeviceOps } from '../../vfio/ops.ts';
@@ -65,6 +66,13 @@ export class CcwDevice extends VfioDevice {
   readonly crwIrq = new EventFdSlot();
   readonly reqIrq = new EventFdSlot();
 
+  /** The device is being stopped or is stopped: what it would signal is held back. */
+  frozen = false;
+  /** An I/O interrupt waits for the device to run again. */
+  heldIo = false;
+  /** Who listened to the hardware before it was silenced. */
+  listener: SubchannelListener | null = null;
+
   /** The last IRB, saved by the interrupt, used by the work. */
   readonly irb = new Uint8Array(IRB_SIZE);
   readonly ioWork: Work;
@@ -94,6 +102,17 @@ export class CcwDevice extends VfioDevice {
     this.crwWork = new Work(vfio, () => work.crw(this));
     this.notOperWork = new Work(vfio, () => work.notOper(this));
     this.unregisterWork = new Work(vfio, () => options.onUnregister?.());
+  }
+
+  /** An I/O interrupt for the user: kept while the device is stopped, and between a restore and SET_IRQS. */
+  signalIo(): void {
+    if (this.frozen) this.heldIo = true;
+    else if (!this.ioIrq.signal()) this.migration?.holdInterrupt(VFIO_CCW_IO_IRQ_INDEX);
+  }
+  /** A channel report waits to be read. */
+  signalCrw(): void {
+    if (this.frozen) return;
+    if (!this.crwIrq.signal()) this.migration?.holdInterrupt(VFIO_CCW_CRW_IRQ_INDEX);
   }
 
   /** Result of the last request of region 0; also what its write returns when it is not 0. */

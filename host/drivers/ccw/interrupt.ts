@@ -44,7 +44,7 @@ export function ioWork(device: CcwDevice): void {
   device.ioRegion.set(irb, IO_IRB);
   device.ioMutexHeld = false;
   if (finished) device.state = 'IDLE';
-  device.ioIrq.signal();
+  device.signalIo();
 }
 
 /** The host's channel-program address becomes the guest's; one that lies in no chain of ours stays. */
@@ -54,7 +54,7 @@ function translateCpa(device: CcwDevice, irb: DataView): void {
 }
 
 export function crwWork(device: CcwDevice): void {
-  if (device.crws.length > 0) device.crwIrq.signal();
+  if (device.crws.length > 0) device.signalCrw();
 }
 
 export function notOperWork(device: CcwDevice): void {

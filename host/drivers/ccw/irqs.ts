@@ -35,7 +35,12 @@ export function setIrqs(device: CcwDevice, task: Task, arg: UserArg): number {
   const bool = header.data === VFIO_IRQ_SET_DATA_BOOL;
   const datum = arg.copyIn(IRQ_SET_SIZE, bool ? 1 : 4);
   if (datum === null) return task.fail(EFAULT, 'the datum is not readable');
-  if (!bool) return slot.set(task, viewOf(datum).getInt32(0, true));
+  if (!bool) {
+    const result = slot.set(task, viewOf(datum).getInt32(0, true));
+    // What a restored device had to say before anybody could hear it.
+    if (slot.bound && device.migration?.releaseInterrupt(header.index) === true) slot.signal();
+    return result;
+  }
   if (datum[0] !== 0) slot.signal();
   return 0;
 }

@@ -75,7 +75,7 @@ const crw: CcwRegion = {
     // Taken whichever bytes are read, and lost when they cannot be handed over.
     viewOf(bytes).setUint32(0, device.crws.shift() ?? 0);
     const result = copyOut(task, buffer, bytes, pos);
-    if (device.crws.length > 0) device.crwIrq.signal();
+    if (device.crws.length > 0) device.signalCrw();
     return result;
   },
   write: readOnly,

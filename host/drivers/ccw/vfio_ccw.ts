@@ -18,6 +18,7 @@ import { raise, reset } from './fsm.ts';
 import { ccwInfo, ccwIrqInfo, ccwRegionInfo } from './info.ts';
 import { crwWork, ioWork, notOperWork } from './interrupt.ts';
 import { setIrqs } from './irqs.ts';
+import { ccwAccess, ccwMigration } from './migration.ts';
 import { listen } from './paths.ts';
 import { readRegion, writeRegion } from './regions.ts';
 import { cmdRequest, cmdRequestAsync } from './request.ts';
@@ -52,6 +53,8 @@ export const vfioCcwOps: VfioDeviceOps<CcwDevice> = {
 
   read: readRegion,
   write: writeRegion,
+  migration: ccwMigration,
+  access: ccwAccess,
 
   ioctl(device, task, request, arg) {
     switch (request) {

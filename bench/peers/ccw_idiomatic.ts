@@ -39,6 +39,8 @@ export class IdiomaticTranslator implements Translator {
   #chains: Chain[] = [];
   #word1 = 0;
   #held = false;
+  /** Pages with a pin: what the task is charged for. */
+  #locked = 0;
 
   constructor(pages: Iterable<PeerPage>) {
     for (const page of pages) this.#pages.set(page.page, { ...page, pins: 0 });
@@ -48,6 +50,10 @@ export class IdiomaticTranslator implements Translator {
     let sum = 0;
     for (const page of this.#pages.values()) sum += page.pins;
     return sum;
+  }
+
+  get lockedPages(): number {
+    return this.#locked;
   }
 
   init(word1: number, cpa: number): number {
@@ -83,11 +89,15 @@ export class IdiomaticTranslator implements Translator {
   free(): void {
     for (const chain of this.#chains)
       for (const ccw of chain.ccws) {
-        for (const page of ccw.pinned) page.pins--;
+        for (const page of ccw.pinned) this.#unpin(page);
         ccw.pinned = [];
       }
     this.#chains = [];
     this.#held = false;
+  }
+
+  #unpin(page: Page): void {
+    if (--page.pins === 0) this.#locked--;
   }
 
   snapshot(): PeerSnapshot {
@@ -178,11 +188,11 @@ export class IdiomaticTranslator implements Translator {
         const page = this.#pages.get(address >> 12n);
         if (page === undefined) throw new TranslateError(EINVAL);
         if (page.pinErrno !== undefined) throw new TranslateError(page.pinErrno);
-        page.pins++;
+        if (page.pins++ === 0) this.#locked++;
         pinned.push(page);
       }
     } catch (error) {
-      for (const page of pinned) page.pins--;
+      for (const page of pinned) this.#unpin(page);
       throw error;
     }
     ccw.pinned = pinned;

@@ -42,6 +42,8 @@ export class OptimisedTranslator implements Translator {
   #chainBrk = 0;
   #word1 = 0;
   #held = false;
+  /** Pages with a pin: what the task is charged for. */
+  #locked = 0;
 
   constructor(pages: Iterable<PeerPage>) {
     const list = [...pages];
@@ -64,6 +66,10 @@ export class OptimisedTranslator implements Translator {
 
   get totalPins(): number {
     return this.#pins.reduce((sum, pins) => sum + pins, 0);
+  }
+
+  get lockedPages(): number {
+    return this.#locked;
   }
 
   init(word1: number, cpa: number): number {
@@ -92,10 +98,14 @@ export class OptimisedTranslator implements Translator {
   }
 
   free(): void {
+    let gone = 0;
     for (let i = 0; i < this.#pinTop; i++) {
       const slot = this.#pinSlot[i] as number;
-      this.#pins[slot] = (this.#pins[slot] as number) - (this.#pinCount[i] as number);
+      const left = (this.#pins[slot] as number) - (this.#pinCount[i] as number);
+      this.#pins[slot] = left;
+      if (left === 0) gone++;
     }
+    this.#locked -= gone;
     this.#pinTop = 0;
     this.#chains = 0;
     this.#brk = IDALS;
@@ -230,15 +240,19 @@ export class OptimisedTranslator implements Translator {
     else {
       const top = this.#pinTop;
       const topCount = top === 0 ? 0 : (this.#pinCount[top - 1] as number);
+      let newly = 0;
       let last = top === 0 ? -1 : (this.#pinSlot[top - 1] as number);
       for (let i = 0; i < n; i++) {
         const slot = this.#slot(high === 0 ? low >>> 12 : high * LOW_PAGES + (low >>> 12));
         const errno = slot < 0 ? EINVAL : (this.#pinErrno[slot] as number);
         if (errno !== 0) {
+          this.#locked += newly;
           this.#undo(top, topCount);
           return -errno;
         }
-        this.#pins[slot] = (this.#pins[slot] as number) + 1;
+        const pins = this.#pins[slot] as number;
+        this.#pins[slot] = pins + 1;
+        if (pins === 0) newly++;
         if (slot === last) this.#pinCount[this.#pinTop - 1] = (this.#pinCount[this.#pinTop - 1] as number) + 1;
         else {
           last = slot;
@@ -257,6 +271,7 @@ export class OptimisedTranslator implements Translator {
           low = list.getUint32(from + (i + 1) * size + size - 4);
         }
       }
+      this.#locked += newly;
     }
     this.#brk = idal + n * 8;
     out.setUint32(at, head | 0x00040000);
@@ -266,13 +281,18 @@ export class OptimisedTranslator implements Translator {
 
   #undo(top: number, topCount: number): void {
     while (this.#pinTop > top) {
-      const slot = this.#pinSlot[--this.#pinTop] as number;
-      this.#pins[slot] = (this.#pins[slot] as number) - (this.#pinCount[this.#pinTop] as number);
+      this.#pinTop--;
+      this.#unpin(this.#pinSlot[this.#pinTop] as number, this.#pinCount[this.#pinTop] as number);
     }
     if (top === 0) return;
-    const slot = this.#pinSlot[top - 1] as number;
-    this.#pins[slot] = (this.#pins[slot] as number) - ((this.#pinCount[top - 1] as number) - topCount);
+    this.#unpin(this.#pinSlot[top - 1] as number, (this.#pinCount[top - 1] as number) - topCount);
     this.#pinCount[top - 1] = topCount;
+  }
+
+  #unpin(slot: number, count: number): void {
+    const left = (this.#pins[slot] as number) - count;
+    this.#pins[slot] = left;
+    if (left === 0 && count !== 0) this.#locked--;
   }
 
   snapshot(): PeerSnapshot {

@@ -34,4 +34,6 @@ export interface Translator {
   snapshot(): PeerSnapshot;
   /** Pins on all pages of the guest. */
   readonly totalPins: number;
+  /** Pages with a pin. */
+  readonly lockedPages: number;
 }

@@ -50,6 +50,11 @@ export class GuestPages {
     return this.#iommu;
   }
 
+  /** The core's record of the address space behind the guest. */
+  get mm(): number {
+    return this.#mm.record;
+  }
+
   /**
    * Adds zeroed pages. @param iovas page addresses, each new, in the order in which they lie in linear memory.
    * @throws VfioError ENOMEM: the pages do not fit.
@@ -89,6 +94,11 @@ export class GuestPages {
     this.#core.exports.iommu_unmap(this.#iommu, 0n, LAST, UNMAP_ALL);
     this.#mm.destroy();
     this.#linear.clear();
+  }
+
+  /** The address space under the maps goes away, as at a task's munmap; the maps stay. */
+  unback(): void {
+    this.#mm.destroy();
   }
 
   /** Gives everything back. */

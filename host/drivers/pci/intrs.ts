@@ -217,7 +217,9 @@ export class IrqState {
       return 0;
     }
     if (!active) return task.fail(EINVAL, 'INTx is not active');
-    if (data === VFIO_IRQ_SET_DATA_NONE || request.bool(0)) this.#intx.signal();
+    // The user's own INTx disable bit holds back a loop back too.
+    const held = this.#device.config!.virqDisabled;
+    if (!held && (data === VFIO_IRQ_SET_DATA_NONE || request.bool(0))) this.#intx.signal();
     return 0;
   }
 

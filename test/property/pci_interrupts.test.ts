@@ -56,7 +56,7 @@ class IntxTwin {
     this.masked = false;
   }
   trigger(): void {
-    if (this.active) this.#signal();
+    if (this.active && !this.disabled) this.#signal();
   }
 }
 

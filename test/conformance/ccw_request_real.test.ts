@@ -1,6 +1,6 @@
 // Every recorded program that the 2016 request admits gives the same IRB and the same data as through the regions.
 import { describe, expect, it } from 'vitest';
-import { EINVAL, EOPNOTSUPP } from '../../assembly/abi.ts';
+import { EOPNOTSUPP } from '../../assembly/abi.ts';
 import { fromHex, type Recording } from '../../host/devices/recording.ts';
 import { createVfio } from '../../host/inline.ts';
 import { ReplayRunner } from '../../host/replay/runner.ts';

@@ -10,6 +10,8 @@ import type { Vfio } from './vfio.ts';
 
 export { checkFeature } from './feature.ts';
 
+/** A length that reaches the last page from iova 0; 2^64 does not fit. */
+const EVERYTHING = (1n << 64n) - 1n;
 const MAX_PIN_PAGES = PAGE_SIZE_4K / 8;
 
 /** Drivers extend this with their own state. */
@@ -143,6 +145,8 @@ export class VfioDevice {
   setDma(dma: DmaProvider | null): void {
     if (this.dma === dma) return;
     const pins = this.openCount > 0 && this.ops.dmaUnmap !== undefined;
+    // The driver lets go of everything first, also of pins that it made without the ledger.
+    if (pins && this.dma !== null) this.ops.dmaUnmap?.(this, 0n, EVERYTHING);
     this.dropPins();
     if (pins) this.dma?.unregisterDevice(this);
     this.dma = dma;

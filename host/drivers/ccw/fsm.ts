@@ -2,7 +2,7 @@
 //
 // A table entry is all that happens; an action that fails in a way that makes the subchannel useless raises NOT_OPER itself.
 // CP_PROCESSING is left before its request returns, so no second request meets it; its two EAGAIN cells are a safety net.
-import { EAGAIN, EBUSY, EINVAL, EIO, EOPNOTSUPP } from '../../../assembly/abi.ts';
+import { EAGAIN, EBUSY, EINVAL, EIO, ENOENT, EOPNOTSUPP } from '../../../assembly/abi.ts';
 import {
   IRB_SIZE,
   ORB_AREA_SIZE,
@@ -162,7 +162,9 @@ function start(device: CcwDevice): number {
   const orb = viewOf(device.ioRegion.slice(IO_ORB, IO_ORB + ORB_AREA_SIZE));
   const word1 = orb.getUint32(ORB_FLAGS);
   if ((word1 & ORB_TRANSPORT) !== 0) return -EOPNOTSUPP;
-  if (program === null || dma === null) return -EIO;
+  if (program === null) return -EIO;
+  // Bound to an iommufd, but not attached to an address space.
+  if (dma === null) return -ENOENT;
   let result = program.init(dma.iommu, word1, orb.getUint32(ORB_CPA));
   if (result < 0) return result;
   result = program.prefetch();

@@ -4,9 +4,11 @@ import type { ActionResult } from '../devices/model.ts';
 import { errnoName } from '../errno.ts';
 import type { VfioInstance } from '../source.ts';
 import { IOCTL_NUMBERS } from '../uapi/ioctl.ts';
+import type { VirtualMachine } from '../vmm/machine.ts';
 import { ScriptBuffer } from './buffer.ts';
 import { ActionReader } from './device.ts';
 import type { Result } from './expect.ts';
+import { VM_OPERATIONS } from './insn.ts';
 import { encodeStruct, isStructType } from './structs.ts';
 import { bytesOf, hexOf, integer, type Json, type JsonObject, type Saved, ScriptError } from './values.ts';
 
@@ -15,6 +17,8 @@ export interface ScriptContext {
   readonly vfio: VfioInstance;
   readonly clock: ManualClock;
   readonly saved: Map<string, Saved>;
+  /** Virtual machines by the address of their storage. */
+  readonly guests: Map<bigint, VirtualMachine>;
 }
 
 /** Kinds of fields, checked before anything runs. */
@@ -54,6 +58,7 @@ function length(context: ScriptContext, op: JsonObject): number {
 const IOCTL_ARGUMENTS = ['value', 'arg', 'struct', 'string'];
 
 export const OPERATIONS: Readonly<Record<string, Operation>> = {
+  ...VM_OPERATIONS,
   open: {
     fields: { path: 'text' },
     required: ['path'],

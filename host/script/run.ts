@@ -46,14 +46,15 @@ export async function runScript(text: string, options: ScriptOptions): Promise<S
   const first = lines[0];
   const created = await atLine(first, () => makeInstance(options, clock, first));
   const vfio = options.prepare?.(created) ?? created;
-  const context = { vfio, clock, saved: new Map<string, Saved>() };
+  const context = { vfio, clock, saved: new Map<string, Saved>(), guests: new Map() };
   const results: ResultLine[] = [];
   const mismatches: Mismatch[] = [];
   for (const line of lines) {
     const result = await atLine(line, () =>
       line.op === 'machine' ? { ret: 0n } : (OPERATIONS[line.op]?.run(context, line.fields) ?? { ret: 0n }),
     );
-    if (line.as !== undefined) context.saved.set(line.as, { ret: result['ret'] as bigint, fields: result['struct'] });
+    if (line.as !== undefined)
+      context.saved.set(line.as, { ret: result['ret'] as bigint, fields: result['struct'] ?? result['out'] });
     const shown = print(line.op, result);
     results.push(shown);
     options.onResult?.(shown, line);

@@ -1,0 +1,42 @@
+import { describe, expect, it } from 'vitest';
+import { run } from '../support/scripts.ts';
+
+describe('insn in scripts', () => {
+  it('gives a condition code or a program interruption, and the registers that changed', async () => {
+    const { results } = await run(
+      [
+        '{"op": "vm", "as": "vm", "storage": "0x10000"}',
+        '{"op": "insn", "i": "TPI", "registers": {"r6": "0x100"}}',
+        '{"op": "insn", "i": "TPI", "registers": {"r6": "0x101"}}',
+        '{"op": "insn", "i": "TPI", "registers": {"r6": 0}, "problem": true}',
+        '{"op": "insn", "i": "STSCH", "registers": {"r1": "0x10000", "r6": "0x20000"}}',
+        '{"op": "insn", "code": "b2ff0000"}',
+        '{"op": "insn", "code": "b9d20024", "registers": {"r4": "0x8000000000000004"}}',
+        '{"op": "insn", "i": "PQAP", "registers": {"r0": "0x0102"}}',
+      ].join('\n'),
+    );
+    expect(results.slice(1).map(({ cc, pgm, out }) => [cc, pgm, out])).toEqual([
+      [0, undefined, undefined],
+      [undefined, 6, undefined],
+      [undefined, 2, undefined],
+      [undefined, 5, undefined],
+      [undefined, 1, undefined],
+      [3, undefined, undefined],
+      [3, undefined, { r1: 65536 }],
+    ]);
+  });
+
+  for (const [title, line] of [
+    ['a name and bytes together', '{"op": "insn", "i": "TPI", "code": "b2360000"}'],
+    ['an unknown instruction', '{"op": "insn", "i": "LPSW"}'],
+    ['a register that does not exist', '{"op": "insn", "i": "TPI", "registers": {"r16": 0}}'],
+    ['no machine', '{"op": "insn", "i": "TPI"}'],
+    ['a function without container', '{"op": "attach", "kind": "pci", "fd": 3}'],
+    ['a subchannel without id', '{"op": "attach", "kind": "ccw", "fd": 3}'],
+    ['an unknown kind', '{"op": "attach", "kind": "usb", "fd": 3}'],
+    ['storage that is no number of pages', '{"op": "vm", "storage": 100}'],
+  ] as const)
+    it(`${title} is a mistake of the script`, async () => {
+      await expect(run(line)).rejects.toThrow(/line 1/);
+    });
+});

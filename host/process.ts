@@ -204,6 +204,7 @@ export class VfioProcess {
     if (typeof text === 'number') throw new VfioError(`read ${path}`, text, this.task.why);
     return text;
   }
+  /** The same; -errno instead of an exception. */
   sysfsReadRaw(path: string): string | number {
     return this.enter(() => this.system.sysfs.read(this.task, path));
   }
@@ -212,6 +213,7 @@ export class VfioProcess {
   sysfsWrite(path: string, text: string): number {
     return this.check(this.sysfsWriteRaw(path, text), () => `write ${path}`);
   }
+  /** The same; -errno instead of an exception. */
   sysfsWriteRaw(path: string, text: string): number {
     return this.enter(() => this.system.sysfs.write(this.task, path, text));
   }

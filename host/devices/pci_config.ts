@@ -46,6 +46,7 @@ export interface PciIdentity {
 const COMMAND_WRITABLE =
   PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | 0x100 /* SERR */ | PCI_COMMAND_INTX_DISABLE;
 
+/** A function's configuration space on the hardware's side: its bytes, the bits that software can change, its capabilities. */
 export class PciConfigSpace {
   readonly bytes: Uint8Array;
   /** Bits that a configuration write changes. */

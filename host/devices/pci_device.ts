@@ -25,6 +25,7 @@ import { Msi, type MsiOptions, Msix, type MsixOptions } from './pci_msi.ts';
 /** Width of one register access in bytes. */
 export type Width = 1 | 2 | 4;
 
+/** A BAR as a model asks for it. */
 export interface PciBarOptions {
   /** Bytes, a power of two: at least 16 for memory, 4 for I/O. */
   readonly size: number;
@@ -37,6 +38,7 @@ export interface PciBarOptions {
   readonly address?: number;
 }
 
+/** What a function is made of: who it is, its BARs, its capabilities. Everything but the identity has a default of "none". */
 export interface PciDeviceOptions extends PciIdentity {
   readonly bars?: Readonly<Record<number, PciBarOptions>>;
   readonly rom?: Uint8Array;
@@ -53,6 +55,7 @@ export interface PciDeviceOptions extends PciIdentity {
   readonly alwaysDecodes?: boolean;
 }
 
+/** A BAR as it was built. */
 export interface PciBar {
   readonly index: number;
   readonly size: number;
@@ -76,6 +79,10 @@ export interface PciHost {
 
 const FIRST_FREE_ADDRESS = 0xe0000000;
 
+/**
+ * A PCI function. A model extends it and overrides `read`, `write` and `onReset`; it raises interrupts with `interrupt` and moves data with `dma`
+ * (docs/how-to/write-a-device.md).
+ */
 export abstract class PciDevice {
   readonly config: PciConfigSpace;
   /** By BAR index; the upper half of a 64-bit BAR is null. */
@@ -159,6 +166,7 @@ export abstract class PciDevice {
     this.#intxWanted = true;
     this.#updateLine();
   }
+  /** Takes the line back. */
   lowerIntx(): void {
     this.#intxWanted = false;
     this.#updateLine();
@@ -174,10 +182,12 @@ export abstract class PciDevice {
     return this.#intxWanted;
   }
 
+  /** A configuration read of the hardware: unsigned, little-endian. */
   configRead(offset: number, width: Width): number {
     return this.config.read(offset, width);
   }
 
+  /** A configuration write of the hardware: changes writable bits, and does what they do (line, pending messages, function-level reset). */
   configWrite(offset: number, width: Width, value: number): void {
     const { config } = this;
     if (offset < PCI_HEADER_SIZE) {

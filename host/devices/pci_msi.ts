@@ -25,6 +25,7 @@ const ENTRY_CONTROL = 12;
 /** Where a message goes. */
 export type MessageSink = (address: bigint, data: number) => void;
 
+/** The MSI capability of a function. */
 export interface MsiOptions {
   /** 1, 2, 4, ... 32. Default 1. */
   readonly vectors?: number;
@@ -102,6 +103,7 @@ export class Msi {
   }
 }
 
+/** The MSI-X capability of a function. */
 export interface MsixOptions {
   /** BAR with the table and the pending bits. */
   readonly bar: number;
@@ -113,6 +115,7 @@ export interface MsixOptions {
   readonly pending?: number;
 }
 
+/** MSI-X of a function: its table, its pending bits, and where its capability is. */
 export class Msix {
   readonly offset: number;
   readonly bar: number;
@@ -183,6 +186,7 @@ export class Msix {
     return null;
   }
 
+  /** As at power-on: every vector masked, nothing pending. */
   reset(): void {
     this.table.fill(0);
     this.pending.fill(0);

@@ -28,6 +28,7 @@ export const regionOffset = (index: number): bigint => BigInt(index) << VFIO_PCI
 export interface PciArchHook {
   /** Last step of enabling that can fail. @returns 0 or -errno. */
   openDevice?(device: VfioPciDevice): number;
+  /** In the middle of disabling, before the saved state is restored. */
   closeDevice?(device: VfioPciDevice): void;
   /** Capabilities in front of the core's own in GET_INFO. */
   infoCaps?(device: VfioPciDevice): readonly InfoCap[];
@@ -46,6 +47,7 @@ export interface PciDeviceRegion {
   readonly caps?: readonly InfoCap[];
   /** One call for the whole buffer; `pos` bytes into the region. @returns bytes moved or -errno. */
   read?(device: VfioPciDevice, task: Task, buffer: UserBuffer, pos: bigint): number;
+  /** As read. Absent: EINVAL. */
   write?(device: VfioPciDevice, task: Task, buffer: UserBuffer, pos: bigint): number;
   /** What a mapping of [pos, pos + length) shows, or -errno. */
   mmap?(device: VfioPciDevice, task: Task, pos: bigint, length: bigint): IoMapping | number;
@@ -53,6 +55,7 @@ export interface PciDeviceRegion {
   release?(device: VfioPciDevice): void;
 }
 
+/** What the platform knows of a function besides its hardware. */
 export interface VfioPciOptions {
   /** Functions that a bus or slot reset hits together; none: there is no such reset. */
   readonly resetDomain?: PciResetDomain;
@@ -71,6 +74,7 @@ export interface VfioPciOptions {
   readonly atomicCompletion?: number;
 }
 
+/** A function bound to a driver of the PCI core. `name` and `group.name` are what a user opens. */
 export class VfioPciDevice extends VfioDevice implements PciHost {
   readonly hw: PciDevice;
   readonly segment: number;

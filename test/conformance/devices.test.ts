@@ -1,6 +1,6 @@
-// The contract of a device, for the PCI drivers and the mediated card.
+// The contract of a device, for every driver of the default machine, and a device of one’s own.
 import { SumDevice } from '../../examples/sum_device.ts';
-import { VFIO_DEVICE_FLAGS_PCI, VFIO_DEVICE_FLAGS_RESET } from '../../host/uapi/constants.ts';
+import { VFIO_DEVICE_FLAGS_CCW, VFIO_DEVICE_FLAGS_PCI, VFIO_DEVICE_FLAGS_RESET } from '../../host/uapi/constants.ts';
 import { deviceContract } from '../support/contract/device.ts';
 
 const PCI = { shift: 40n, flags: VFIO_DEVICE_FLAGS_PCI };
@@ -34,6 +34,31 @@ deviceContract({
   name: '22222222-2222-4222-8222-222222222222',
   irq: 1,
   irqLimit: 5,
+});
+deviceContract({
+  ...PCI,
+  title: 'ism',
+  group: 3,
+  name: '0001:00:00.0',
+  irq: 4,
+  flags: VFIO_DEVICE_FLAGS_PCI | VFIO_DEVICE_FLAGS_RESET,
+});
+deviceContract({
+  ...PCI,
+  title: 'zpci-net',
+  group: 4,
+  name: '0002:00:00.0',
+  irq: 2,
+  flags: VFIO_DEVICE_FLAGS_PCI | VFIO_DEVICE_FLAGS_RESET,
+});
+deviceContract({
+  title: 'dasd-3390',
+  shift: 10n,
+  flags: VFIO_DEVICE_FLAGS_CCW | VFIO_DEVICE_FLAGS_RESET,
+  group: 5,
+  name: '11111111-1111-4111-8111-111111111111',
+  irq: 0,
+  looseIrqs: true,
 });
 deviceContract({
   ...PCI,

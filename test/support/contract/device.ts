@@ -35,6 +35,8 @@ export interface DeviceContract {
   readonly irq: number;
   /** Subindexes that SET_IRQS lets pass for it; default what GET_IRQ_INFO says. */
   readonly irqLimit?: number;
+  /** The driver looks at one action bit only, and its eventfds survive the last close (vfio-ccw). */
+  readonly looseIrqs?: boolean;
 }
 
 export function deviceContract(contract: DeviceContract): void {
@@ -113,6 +115,7 @@ export function deviceContract(contract: DeviceContract): void {
       expect(it.vfio.ioctlRaw(it.fd, VFIO_DEVICE_SET_IRQS)).toBe(-EFAULT);
       const cut = irqSet({ flags: EVENTFD | TRIGGER, index, fds: [-1] }).subarray(0, 22);
       expect(it.vfio.ioctlRaw(it.fd, VFIO_DEVICE_SET_IRQS, cut)).toBe(-EFAULT);
+      if (contract.looseIrqs === true) return;
       expect(setIrqs(it, { flags: NONE | MASK | TRIGGER, index, count: 1 })).toBe(-ENOTTY);
     });
 
@@ -166,7 +169,7 @@ export function deviceContract(contract: DeviceContract): void {
       it.vfio.close(second);
       const again = { ...it, fd: it.vfio.ioctl(it.group, 0x3b6a, contract.name) };
       setIrqs(again, { flags: NONE | TRIGGER, index: contract.irq, count: 1 });
-      expect(taken(it, e)).toBe(0);
+      expect(taken(it, e)).toBe(contract.looseIrqs === true ? 1 : 0);
       it.vfio.exit();
       expect(it.vfio.core.liveBytes).toBe(0);
       expect(it.vfio.task.openFiles).toBe(0);

@@ -38,8 +38,8 @@ export interface ChannelDevice {
    * A control command that fetched nothing is an immediate one.
    */
   execute(command: number, transfer: Transfer): CommandEnd | null;
-  /** The program was ended by HALT SUBCHANNEL between or inside commands. */
-  halt?(): void;
+  /** The program was ended by HALT SUBCHANNEL between or inside commands. @returns the unit status; default channel end, device end. */
+  halt?(): number;
   /** Selective reset (CLEAR SUBCHANNEL): everything pending is forgotten. */
   reset?(): void;
   /** Connects the device to its subchannel, so that it can present status on its own. */

@@ -139,12 +139,11 @@ export class EngineSubchannel implements SubchannelHardware {
     if (this.#pending.length > 0) return 1;
     const active = (this.#control & (SCSW_ACTL_SUBCHANNEL_ACTIVE | SCSW_ACTL_DEVICE_ACTIVE)) !== 0;
     const program = this.#drop();
-    this.#device.halt?.();
-    const sc = active ? SCSW_STCTL_PRIMARY | SCSW_STCTL_SECONDARY | SCSW_STCTL_PENDING : SCSW_STCTL_PENDING;
-    this.#later(
-      { control: (program === null ? 0 : SCSW_FCTL_START) | SCSW_FCTL_HALT | sc, unitStatus: active ? ENDED : 0 },
-      program,
-    );
+    const unitStatus = this.#device.halt?.() ?? ENDED;
+    const status = active ? SCSW_STCTL_PRIMARY | SCSW_STCTL_SECONDARY | SCSW_STCTL_PENDING : SCSW_STCTL_PENDING;
+    const control = (program === null ? 0 : SCSW_FCTL_START) | SCSW_FCTL_HALT | status;
+    const { ccwAddress = 0, residual = 0 } = active && program !== null ? program : {};
+    this.#later({ control, unitStatus: active ? unitStatus : 0, ccwAddress, residual }, program);
     return 0;
   }
 

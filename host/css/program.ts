@@ -105,8 +105,9 @@ export class ChannelProgram implements TransferOwner {
     else this.resumePending = true;
   }
 
-  /** Halted or cleared: nothing of it is heard again. */
+  /** Halted or cleared: nothing of it is heard again; CCW address and residual count stay as they were at that moment. */
   abandon(): void {
+    if (this.#transfer !== null) this.residual = this.#transfer.remaining;
     this.state = 'done';
     this.#transfer = null;
   }

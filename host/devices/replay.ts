@@ -33,6 +33,7 @@ export class ReplayDevice implements ChannelDevice {
     const number = this.#next + 1;
     this.#next += 1;
     if (planned === undefined || !planned.executed) return this.#unknown(number, command);
+    if (this.#waits(planned)) return null;
     if (planned.command !== command) {
       this.#deviates(number, `command ${hex(command)}, recorded is ${hex(planned.command)}`);
       return { unitStatus: ENDED | UNIT_CHECK, sense: Uint8Array.of(0x80) };
@@ -72,6 +73,18 @@ export class ReplayDevice implements ChannelDevice {
     const address = new DataView(theirs.buffer).getUint32(SCSW_CPA);
     const ours = this.plan.some(({ addresses }) => addresses.includes(address - 8));
     if (!ours) view.setUint32(SCSW_CPA, address);
+  }
+
+  /** The unit status with which the recorded program was halted. */
+  halt(): number {
+    return Number.parseInt(this.#recording?.outcome.unit_status ?? '00', 16);
+  }
+
+  /** The command that was going on when the recorded program was halted or cleared never ended by itself. */
+  #waits(planned: PlannedCommand): boolean {
+    const kind = this.#recording?.outcome.kind;
+    const ended = (planned.unitStatus & ENDED) !== 0;
+    return (kind === 'halt' || kind === 'clear') && !ended && planned === this.plan.at(-1);
   }
 
   /** Beyond the recording. A program that a halt or clear ended was waiting for its device here. */

@@ -2,11 +2,12 @@
 // region, and the program goes through translation, pinning, the channel engine and the recorded device back to the IRB.
 import { EINVAL } from '../../assembly/abi.ts';
 import { ManualClock } from '../clock.ts';
-import { direction } from '../css/cio.ts';
+import { CCW_MIDA, direction } from '../css/cio.ts';
 import type { CommandRecord } from '../css/program.ts';
 import {
   EXECUTED_KEPT,
   fromHex,
+  type GuestArea,
   GuestImage,
   type RecordedOutcome,
   type Recording,
@@ -52,6 +53,9 @@ export function whyNotCompared(recording: Recording): string | undefined {
   if (recording.resumed === true) return 'the continuation of a suspended program, which no start function begins';
   const origin = recording.orb_origin ?? 'SSCH';
   if (origin !== 'SSCH') return `the guest gave no ORB: ${origin}`;
+  const image = new GuestImage(recording);
+  if ((recording.executed ?? []).some((address) => (image.ccw(Number(address)).flags & CCW_MIDA) !== 0))
+    return 'it uses modified IDAWs, which the translator takes for plain addresses';
   if (recording.data.some((area) => area.outside_memory === true))
     return 'it names storage that the guest does not have';
   return undefined;
@@ -60,6 +64,8 @@ export function whyNotCompared(recording: Recording): string | undefined {
 interface Trace {
   readonly executed: string[];
   readonly result: ResultEntry[];
+  /** Commands whose data did not reach the device as they lay in the guest's storage. */
+  readonly mangled: string[];
 }
 
 export class ReplayRunner {
@@ -120,7 +126,7 @@ export class ReplayRunner {
     open: OpenDevice,
   ): ReplayReport {
     const reason = whyNotCompared(recording);
-    const trace: Trace = { executed: [], result: [] };
+    const trace: Trace = { executed: [], result: [], mangled: [] };
     this.#observe(recording, image, guest, trace);
     const started = this.#machine.start(open, fromHex(recording.orb));
     if (started < 0) return this.#refused(recording, chains, started, reason);
@@ -132,7 +138,7 @@ export class ReplayRunner {
       return { name: recording.name, ...verdict(reason), outcome: null, executed, result, differences };
     }
     const outcome = outcomeOf(irb, recording);
-    const differences = compare(recording, { outcome, executed, result });
+    const differences = [...compare(recording, { outcome, executed, result }), ...trace.mangled];
     if (chains.refusal !== undefined) differences.push(`not refused although it has ${chains.refusal}`);
     return { name: recording.name, ...verdict(reason), outcome, executed, result, differences };
   }
@@ -163,7 +169,7 @@ export class ReplayRunner {
 
   /** Notes what the channel does, in the guest's addresses, and what it stored, from the guest's own storage. */
   #observe(recording: Recording, image: GuestImage, guest: ReplayGuest, trace: Trace): void {
-    const { driver } = this.#machine;
+    const { driver, device } = this.#machine;
     const recorded = recording.result ?? [];
     const guestAddress = (host: number) => driver.program?.guestCpa(host) ?? host;
     this.#machine.hardware.observer = {
@@ -172,13 +178,18 @@ export class ReplayRunner {
         if (trace.executed.length <= EXECUTED_KEPT) trace.executed.push(toAddress(guestAddress(address)));
       },
       commandEnded: ({ command, ccws }: CommandRecord) => {
-        if (direction(command) === 'write' || trace.result.length >= recorded.length) return;
-        for (const { at, moved, skipped } of ccws) {
-          if (skipped) continue;
-          for (const { iova, len } of image.areas(image.ccw(guestAddress(at)), moved)) {
-            const size = (recorded[trace.result.length]?.hex.length ?? 0) >> 1;
+        const moved = ccws
+          .filter(({ skipped }) => !skipped)
+          .flatMap(({ at, moved }) => image.areas(image.ccw(guestAddress(at)), moved));
+        if (direction(command) === 'write') {
+          if (moved.length > 0 && !reached(guest, moved, device.fetched.at(-1)))
+            trace.mangled.push(`command ${toHex(Uint8Array.of(command))}: its data reached the device changed`);
+          return;
+        }
+        for (const { iova, len } of moved) {
+          const size = (recorded[trace.result.length]?.hex.length ?? 0) >> 1;
+          if (trace.result.length < recorded.length)
             trace.result.push({ iova: toAddress(iova), len, hex: toHex(guest.read(iova, Math.min(len, size))) });
-          }
         }
       },
     };
@@ -193,6 +204,16 @@ export class ReplayRunner {
     if (kernel.pages.usedBytes !== 0) found.push(`${kernel.pages.usedBytes} bytes of memory were not given back`);
     return found;
   }
+}
+
+/** Is what the device fetched what lies in these areas of the guest? */
+function reached(guest: ReplayGuest, areas: readonly GuestArea[], fetched: Uint8Array | undefined): boolean {
+  let at = 0;
+  return areas.every(({ iova, len }) => {
+    const from = at;
+    at += len;
+    return guest.read(iova, len).every((byte, i) => byte === fetched?.[from + i]);
+  });
 }
 
 const verdict = (reason: string | undefined): { ok: boolean | null; reason?: string } =>

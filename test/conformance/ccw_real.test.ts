@@ -1,7 +1,7 @@
 // Channel programs recorded from Linux, boot loaders and test programs, replayed end to end: every one equals its recording in CCWs executed,
 // outcome and data, is refused where the sheet says so, or has its reason.
 import { describe, expect, it } from 'vitest';
-import type { Recording } from '../../host/devices/recording.ts';
+import type { RecordedOutcome, Recording } from '../../host/devices/recording.ts';
 import { createVfio } from '../../host/inline.ts';
 import { type ReplayReport, ReplayRunner } from '../../host/replay/runner.ts';
 import { loadLines } from '../support/data.ts';
@@ -66,5 +66,84 @@ describe('a recording that does not fit', () => {
     const report = await run({ ...good, data: [{ ...good.data[0]!, outside_memory: true }] });
     expect(report).toMatchObject({ ok: null });
     expect(report.differences.filter((text) => /given back/.test(text))).toEqual([]);
+  });
+});
+
+describe('recordings of other shapes', () => {
+  const ORB = '0000000008c2800000010000';
+  /** CCWs at 0x10000 and what they did. */
+  const made = (
+    ccws: readonly string[],
+    outcome: Partial<RecordedOutcome>,
+    more: Partial<Recording> = {},
+  ): Recording => ({
+    name: 'made',
+    orb: ORB,
+    memory: [{ iova: '0x10000', hex: ccws.join('') }],
+    data: [{ iova: '0x20000', len: 16, dir: 'read' }],
+    outcome: {
+      kind: 'ended',
+      unit_status: '0c',
+      channel_status: '00',
+      residual_count: 0,
+      ccw_address: '0x10008',
+      ...outcome,
+    },
+    ...more,
+  });
+  const run = async (recording: Recording) => (await ReplayRunner.create(createVfio)).run(recording);
+  const READ = '0220001000020000';
+
+  it('suspended: stops before the CCW with the flag', async () => {
+    const recording = made(
+      ['0340000000000000', '0222001000020000'],
+      { kind: 'suspended', unit_status: '00', ccw_address: '0x10010' },
+      { executed: ['0x10000', '0x10008'], steps: [['0x10000', '0c', '00', 0]] },
+    );
+    expect(await run(recording)).toMatchObject({ ok: true, differences: [], outcome: recording.outcome });
+  });
+
+  it.each(['halt', 'clear'])('ended by %s: the command that was waiting never ends by itself', async (kind) => {
+    const recording = made(
+      ['0340000000000000', READ],
+      { kind, unit_status: '00', residual_count: 16, ccw_address: '0x10010' },
+      {
+        executed: ['0x10000', '0x10008'],
+        steps: [
+          ['0x10000', '0c', '00', 0],
+          ['0x10008', '00', '00', 16],
+        ],
+      },
+    );
+    expect(await run(recording)).toMatchObject({ ok: true, differences: [], outcome: { kind } });
+  });
+
+  it('a trace that was cut: the rest follows from program and outcome', async () => {
+    const SEARCH = '3160000500020000';
+    const executed = Array.from({ length: 600 }, (_, i) => (i % 2 === 0 ? '0x10000' : '0x10008'));
+    const steps = Array.from({ length: 200 }, () => ['0x10000', '0c', '00', 0] as const);
+    const recording = made([SEARCH, '0800000000010000', READ], { ccw_address: '0x10018' }, { executed, steps });
+    expect(await run(recording)).toMatchObject({ ok: true, differences: [], executed });
+  });
+
+  it('no trace at all, several CCWs: all but the last end normally', async () => {
+    const recording = made([`0240${READ.slice(4)}`, '0220001000020010'], { residual_count: 4, ccw_address: '0x10010' });
+    const report = await run({ ...recording, data: [{ iova: '0x20000', len: 32, dir: 'read' }] });
+    expect(report).toMatchObject({ ok: true, differences: [], executed: ['0x10000', '0x10008'] });
+  });
+
+  it('modified IDAWs are run, not compared, and said so', async () => {
+    const recording = made(['0221001000020000'], {}, { executed: ['0x10000'], steps: [['0x10000', '0c', '00', 0]] });
+    expect(await run(recording)).toMatchObject({ ok: null, reason: expect.stringMatching(/modified IDAWs/) });
+  });
+
+  it('more than 16 chains must be refused', async () => {
+    const memory = Array.from({ length: 17 }, (_, i) => ({
+      iova: `0x${(0x10000 + i * 0x1000).toString(16)}`,
+      hex: `034000000000000008000000${(0x10000 + (i + 1) * 0x1000).toString(16).padStart(8, '0')}`,
+    }));
+    const report = await run({ ...made([], {}), memory });
+    expect(report).toMatchObject({ ok: true, outcome: { kind: 'refused', errno: 'EINVAL' } });
+    expect(report.reason).toMatch(/more than 16 chains/);
   });
 });

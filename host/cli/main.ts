@@ -8,6 +8,7 @@ import { addCcwScenarioCommand } from './ccw_scenario.ts';
 import { addCcwTranslateCommand } from './ccw_translate.ts';
 import { UsageError } from './input.ts';
 import { addInsnCommand } from './insn.ts';
+import { addMigrateCommand } from './migrate.ts';
 import { addRunCommand } from './run.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
@@ -25,6 +26,7 @@ export function buildProgram(): Command {
   addCcwScenarioCommand(ccw);
   addCcwReplayCommand(ccw);
   addRunCommand(program);
+  addMigrateCommand(program);
   addInsnCommand(program);
   return program;
 }

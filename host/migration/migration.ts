@@ -87,6 +87,11 @@ export class Migration {
     this.#abort.abort();
   }
 
+  /** Source: the link broke so late that the destination may be in doubt, and ask (`answer`). */
+  get mayBeAsked(): boolean {
+    return this.#source?.wholeSent === true && !this.#source.session.acknowledged;
+  }
+
   /** Source: answers one query of a destination in doubt, on a new link. */
   async answer(link: Link): Promise<void> {
     if (this.#source === null) throw new MigrationError('refused', 'nothing was sent');

@@ -45,6 +45,8 @@ export class SourceSide {
   #writer: FrameWriter | null = null;
   #tracker: DirtyTracker | null = null;
   #paused = false;
+  /** The whole stream was sent: a destination that loses the link from now on cannot know how it ends. */
+  wholeSent = false;
   /** What the destination said out of turn: a refusal in the middle of the stream. */
   #refusal: MigrationError | null = null;
 
@@ -170,6 +172,7 @@ export class SourceSide {
     tracker.stop();
     await this.#sendRound(sets);
     for (const [index, device] of devices.entries()) await this.#sendDevice(index, device, Number.POSITIVE_INFINITY);
+    this.wholeSent = true;
     session.bytes += await writer.sendBytes(FRAME_END, writer.digest.finish());
     session.enter('hand-over');
   }

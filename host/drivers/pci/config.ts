@@ -100,10 +100,10 @@ function writeHeader(device: VfioPciDevice, offset: number, bytes: Uint8Array): 
     const disabled = (config.word(PCI_COMMAND) & PCI_COMMAND_INTX_DISABLE) !== 0;
     if (disabled && !config.virqDisabled) {
       config.virqDisabled = true;
-      device.irqs.maskIntx();
+      device.irqs.intx.mask();
     } else if (!disabled && config.virqDisabled) {
       config.virqDisabled = false;
-      device.irqs.unmaskIntx();
+      device.irqs.intx.unmask();
     }
   }
   if (isBar(offset)) config.barDirty = true;

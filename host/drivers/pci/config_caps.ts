@@ -53,7 +53,7 @@ function msiControl(device: VfioPciDevice, start: number): void {
   const config = device.config!;
   let flags = config.word(start + PCI_MSI_FLAGS);
   if (device.irqs.type !== 'msi') flags &= ~PCI_MSI_FLAGS_ENABLE;
-  const most = device.irqs.msiQueueMax;
+  const most = device.irqs.messages.msiQueueMax;
   if ((flags & PCI_MSI_FLAGS_QSIZE) >> 4 > most) flags = (flags & ~PCI_MSI_FLAGS_QSIZE) | (most << 4);
   config.setWord(start + PCI_MSI_FLAGS, flags);
   device.hw.configWrite(start + PCI_MSI_FLAGS, 2, flags);

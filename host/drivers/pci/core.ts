@@ -210,7 +210,7 @@ function irqInfo(device: VfioPciDevice, index: number): IrqInfo | null {
   if (index >= VFIO_PCI_NUM_IRQS || (index === VFIO_PCI_ERR_IRQ_INDEX && count === 0)) return null;
   let flags = VFIO_IRQ_INFO_EVENTFD;
   if (index === VFIO_PCI_INTX_IRQ_INDEX) flags |= VFIO_IRQ_INFO_MASKABLE | VFIO_IRQ_INFO_AUTOMASKED;
-  else if (index !== VFIO_PCI_MSIX_IRQ_INDEX || !device.irqs.dynamicMsix) flags |= VFIO_IRQ_INFO_NORESIZE;
+  else if (index !== VFIO_PCI_MSIX_IRQ_INDEX || !device.irqs.messages.dynamicMsix) flags |= VFIO_IRQ_INFO_NORESIZE;
   return { flags, count };
 }
 

@@ -156,10 +156,10 @@ export class VfioPciDevice extends VfioDevice implements PciHost {
   }
 
   intx(level: boolean): void {
-    this.irqs.intxLine(level);
+    this.irqs.intx.line(level);
   }
   message(address: bigint, data: number): void {
-    this.irqs.message(address, data);
+    this.irqs.messages.message(address, data);
   }
   unrouted(vector: number): void {
     if (this.irqs.type === 'none') this.migration?.holdInterrupt(vector);

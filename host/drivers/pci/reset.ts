@@ -70,7 +70,7 @@ export function hostState(device: VfioPciDevice): HostState {
 
 export function restoreHostState(device: VfioPciDevice, state: HostState): void {
   for (const { offset, width, value } of state) device.hw.configWrite(offset, width, value);
-  device.irqs.restore();
+  device.irqs.messages.restore();
 }
 
 /** Does the function, or a bus of its own, have a reset? */

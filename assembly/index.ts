@@ -36,6 +36,7 @@ export { page_lookup } from './iommu/entry';
 export { pin_page_run, unpin_page_run } from './iommu/pfn';
 export { iommu_run } from './iommu/runs';
 export { iommu_read, iommu_write } from './iommu/rw';
+export { page_lookup_many } from './iommu/translate';
 export { iommu_vaddr_invalidate, iommu_vaddr_update } from './iommu/vaddr';
 
 // zpci: stores and loads as instructions

@@ -14,7 +14,7 @@ const { values, positionals } = parseArgs({
   options: { json: { type: 'boolean', default: false }, save: { type: 'boolean', default: false } },
 });
 
-const NOT_ROWS = new Set(['main.ts', 'harness.ts', 'native.ts']);
+const NOT_ROWS = new Set(['main.ts', 'harness.ts', 'native.ts', 'core_build.ts', 'iommu_support.ts']);
 const modules = readdirSync(here)
   .filter((name) => name.endsWith('.ts') && !NOT_ROWS.has(name))
   .filter((name) => positionals.length === 0 || positionals.some((filter) => name.includes(filter)));

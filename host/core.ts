@@ -56,6 +56,7 @@ export interface CoreExports {
   iommu_detach_domain(iommu: number): void;
   iommu_inject(iommu: number, iova: bigint, readErrno: number, pinErrno: number): number;
   page_lookup(iommu: number, iova: bigint): number;
+  page_lookup_many(iommu: number, iovas: number, n: number, out: number): void;
   pin_page_run(iommu: number, iova: bigint, npage: number, prot: number, out: number): number;
   unpin_page_run(iommu: number, iova: bigint, npage: number): void;
   iommu_read(iommu: number, iova: bigint, destination: number, size: number): number;

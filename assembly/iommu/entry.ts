@@ -14,7 +14,7 @@ import { PROT_READ, PROT_WRITE, PTE_FRAME, PTE_ORPHAN, PTE_PINS, PTE_VALID, VMA_
 import { injected } from './inject';
 import { mm_dead, mm_find } from './mm';
 import { pages_see } from './pages';
-import { radix_get, radix_make, radix_next, radix_remove } from './radix';
+import { radix_get, radix_make, radix_next, radix_remove, radix_walk } from './radix';
 import { ranges_find, slot_key, slot_last, slot_meta, slot_value } from './ranges';
 import { ARENA, ENTRIES, INJECT, LEAF, LEAF_INDEX, LEAF_SHIFT, MAPS, NO_INDEX, PAGES } from './record';
 
@@ -27,11 +27,9 @@ export function leaf_of(iommu: usize, index: u64): usize {
 }
 
 function leaf_search(iommu: usize, index: u64): usize {
-  const leaf = radix_get(iommu + ENTRIES, index);
-  if (leaf != 0) {
-    store<u64>(iommu, index, LEAF_INDEX);
-    store<u32>(iommu, <u32>leaf, LEAF);
-  }
+  const leaf = radix_walk(iommu + ENTRIES, index);
+  store<u64>(iommu, leaf != 0 ? index : NO_INDEX, LEAF_INDEX);
+  store<u32>(iommu, <u32>leaf, LEAF);
   return leaf;
 }
 

@@ -91,19 +91,18 @@ function leaf_pinned(leaf: usize): bool {
 function pin_entries(iommu: usize, e: usize, page: u64, n: u32, prot: u32): u32 {
   const end = e + (<usize>n << 4);
   const one = i32x4(0, 0, 0, 1);
-  const zero = i32x4.splat(0);
   let all = i32x4.splat(-1);
-  let fresh = zero;
+  let any = i32x4.splat(0);
   for (let p = e; p < end; p += 16) {
     const entry = v128.load(p);
     all = v128.and(all, entry);
-    fresh = i32x4.sub(fresh, i32x4.eq(entry, zero));
+    any = v128.or(any, entry);
     v128.store(p, i32x4.add(entry, one));
   }
   const want = prot | PTE_VALID;
-  const newly = <u32>i32x4.extract_lane(fresh, 3);
+  const newly = i32x4.extract_lane(any, 3) == 0 ? n : pins_equal(e, end, 1);
   if ((<u32>i32x4.extract_lane(all, 2) & want) != want || (newly != 0 && !charge(iommu, newly))) {
-    for (let p = e; p < end; p += 16) v128.store(p, i32x4.sub(v128.load(p), one));
+    for (let p = e; p < end; p += 16) store<u32>(p, load<u32>(p, PTE_PINS) - 1, PTE_PINS);
     return 0;
   }
   store<u32>(iommu, load<u32>(iommu, IOMMU_PINNED_PAGES) + newly, IOMMU_PINNED_PAGES);
@@ -111,6 +110,13 @@ function pin_entries(iommu: usize, e: usize, page: u64, n: u32, prot: u32): u32 
   // Pages pinned before are in the bitmap already, so the whole piece may be marked.
   if (newly != 0 && load<u32>(iommu, IOMMU_DIRTY_ON) != 0) dirty_mark(iommu, page, n);
   return n;
+}
+
+/** How many entries in [e, end) have exactly this many pins. */
+function pins_equal(e: usize, end: usize, pins: u32): u32 {
+  let count: u32 = 0;
+  for (let p = e; p < end; p += 16) count += u32(load<u32>(p, PTE_PINS) == pins);
+  return count;
 }
 
 /** Charges `newly` pages to the only task of this iommu; false when it takes a closer look (several tasks, the limit, a fault to inject). */
@@ -194,22 +200,20 @@ export function unpin_page_run(iommu: usize, iova: u64, npage: u32): void {
 function unpin_entries(iommu: usize, e: usize, page: u64, n: u32): bool {
   const end = e + (<usize>n << 4);
   const one = i32x4(0, 0, 0, 1);
-  const zero = i32x4.splat(0);
-  let any = zero;
-  let bad = zero;
-  let last = zero;
+  let all = i32x4.splat(-1);
+  let any = i32x4.splat(0);
   for (let p = e; p < end; p += 16) {
     const entry = v128.load(p);
-    const less = i32x4.sub(entry, one);
+    all = v128.and(all, entry);
     any = v128.or(any, entry);
-    bad = v128.or(bad, i32x4.eq(entry, zero));
-    last = i32x4.sub(last, i32x4.eq(less, zero));
-    v128.store(p, less);
+    v128.store(p, i32x4.sub(entry, one));
   }
-  const gone = <u32>i32x4.extract_lane(last, 3);
-  const flags = <u32>i32x4.extract_lane(any, 2);
-  if (i32x4.extract_lane(bad, 3) != 0 || (flags & PTE_ORPHAN) != 0 || (gone != 0 && load<u32>(iommu, MIXED) != 0)) {
-    for (let p = e; p < end; p += 16) v128.store(p, i32x4.add(v128.load(p), one));
+  // One pin each is the common case; otherwise they are counted, -1 being a page that had none.
+  const single = i32x4.extract_lane(any, 3) == 1 && i32x4.extract_lane(all, 3) == 1;
+  const gone = single ? n : pins_equal(e, end, 0);
+  const bad = !single && pins_equal(e, end, -1) != 0;
+  if (bad || (i32x4.extract_lane(any, 2) & PTE_ORPHAN) != 0 || (gone != 0 && load<u32>(iommu, MIXED) != 0)) {
+    for (let p = e; p < end; p += 16) store<u32>(p, load<u32>(p, PTE_PINS) + 1, PTE_PINS);
     return false;
   }
   store<u64>(iommu, load<u64>(iommu, IOMMU_PINS) - n, IOMMU_PINS);

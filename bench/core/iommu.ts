@@ -1,0 +1,76 @@
+// The core with loops around it: a call per operation would measure the boundary. Compiled by bench/core_build.ts with the core's own flags.
+import { PIN_NEW, pin_fast, pin_mode, pins_made, pins_released, unpin_fast } from '../../assembly/iommu/direct';
+import { iommu_map, iommu_unmap } from '../../assembly/iommu/dma';
+import { page_lookup } from '../../assembly/iommu/entry';
+import { pin_page_run, unpin_page_run } from '../../assembly/iommu/pfn';
+import { ranges_find } from '../../assembly/iommu/ranges';
+import { MAPS } from '../../assembly/iommu/record';
+import { page_lookup_many } from '../../assembly/iommu/translate';
+
+export * from '../../assembly/index';
+
+/** Maps a page at each of n iovas (u64) onto the same vaddr. */
+export function bench_map(iommu: usize, mm: usize, iovas: usize, n: u32, vaddr: u64): i32 {
+  for (let i: u32 = 0; i < n; ++i) {
+    const iova = load<u64>(iovas + (<usize>i << 3));
+    const result = iommu_map(iommu, mm, iova, iova + 4095, vaddr, 3, 0);
+    if (result != 0) return result;
+  }
+  return 0;
+}
+
+/** Unmaps each of n pages. */
+export function bench_unmap(iommu: usize, iovas: usize, n: u32): i32 {
+  for (let i: u32 = 0; i < n; ++i) {
+    const iova = load<u64>(iovas + (<usize>i << 3));
+    const result = iommu_unmap(iommu, iova, iova + 4095, 0);
+    if (result != 0) return result;
+  }
+  return 0;
+}
+
+/** Finds the map of n iovas, one after the other. */
+export function bench_find(iommu: usize, iovas: usize, n: u32): u32 {
+  let sum: u32 = 0;
+  for (let i: u32 = 0; i < n; ++i) sum += <u32>ranges_find(iommu + MAPS, load<u64>(iovas + (<usize>i << 3)));
+  return sum;
+}
+
+/** Translates n iovas, one after the other. */
+export function bench_translate(iommu: usize, iovas: usize, n: u32): u32 {
+  let sum: u32 = 0;
+  for (let i: u32 = 0; i < n; ++i) sum += load<u32>(page_lookup(iommu, load<u64>(iovas + (<usize>i << 3))), 8);
+  return sum;
+}
+
+/** Translates n iovas (a multiple of 8), eight in lockstep. */
+export function bench_translate_many(iommu: usize, iovas: usize, n: u32, out: usize): u32 {
+  page_lookup_many(iommu, iovas, n, out);
+  return load<u32>(out);
+}
+
+/** Pins and unpins `runs` times `npage` pages in a row. */
+export function bench_pin_run(iommu: usize, iova: u64, npage: u32, runs: u32): i32 {
+  for (let i: u32 = 0; i < runs; ++i) {
+    if (pin_page_run(iommu, iova, npage, 3, 0) < 0) return -1;
+    unpin_page_run(iommu, iova, npage);
+  }
+  return 0;
+}
+
+/** Pins n pages anywhere, then unpins them. */
+export function bench_pin_random(iommu: usize, iovas: usize, n: u32): i32 {
+  const mode = pin_mode(iommu);
+  if (mode != PIN_NEW) return -1;
+  let newly: u32 = 0;
+  for (let i: u32 = 0; i < n; ++i) {
+    const e = pin_fast(iommu, load<u64>(iovas + (<usize>i << 3)), mode);
+    if (e == 0) return -1;
+    newly += u32(load<u32>(e, 12) == 1);
+  }
+  pins_made(iommu, n, newly);
+  let gone: u32 = 0;
+  for (let i: u32 = 0; i < n; ++i) gone += u32(unpin_fast(iommu, load<u64>(iovas + (<usize>i << 3)) >> 12, 1) == 0);
+  pins_released(iommu, n, gone);
+  return 0;
+}

@@ -72,6 +72,7 @@ export interface ScenarioResult {
 }
 
 const byte = within(0, 255);
+const index = within(0, 2 ** 31);
 const cc = within(0, 3);
 const result: Rule = (value) => (value === 0 ? undefined : errno(value));
 const flag = object({ value: within(0, 1) });
@@ -85,9 +86,9 @@ const STEPS: Readonly<Record<string, Rule>> = {
   work: none,
   notoper: none,
   shutdown: none,
-  write: object({ region: within(0, 2 ** 31), pos: within(0, 1023), hex: hexBytes() }),
+  write: object({ region: index, pos: index, hex: hexBytes() }),
   cmd: object({ command: within(0, 0xffffffff) }),
-  read: object({ region: within(0, 2 ** 31), pos: within(0, 1023), count: within(0, 2 ** 20) }),
+  read: object({ region: index, pos: index, count: within(0, 2 ** 20) }),
   irq: object({ irb: hexBytes(64), host_cpa: optional(object({ chain: within(0, 15), offset: integer })) }),
   unmap: object({ iova: hexNumber(), length: hexNumber() }),
   ioctl: object({

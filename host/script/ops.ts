@@ -3,7 +3,7 @@ import type { ManualClock } from '../clock.ts';
 import type { ActionResult } from '../devices/model.ts';
 import { errnoName } from '../errno.ts';
 import type { VfioInstance } from '../source.ts';
-import { IOCTL_NUMBERS } from '../uapi/ioctl.ts';
+import { IOCTL_NUMBERS, OWN_IOCTL_NUMBERS } from '../uapi/ioctl.ts';
 import type { VirtualMachine } from '../vmm/machine.ts';
 import { ScriptBuffer } from './buffer.ts';
 import { ActionReader } from './device.ts';
@@ -240,7 +240,9 @@ function ioctl(context: ScriptContext, op: JsonObject): Result {
 
 /** The number of a request by name or number; ioctl(2) takes an unsigned int. @throws ScriptError */
 export function requestNumber(request: Json | undefined): number {
-  if (typeof request === 'string' && Object.hasOwn(IOCTL_NUMBERS, request)) return IOCTL_NUMBERS[request] as number;
+  if (typeof request === 'string')
+    for (const numbers of [IOCTL_NUMBERS, OWN_IOCTL_NUMBERS])
+      if (Object.hasOwn(numbers, request)) return numbers[request] as number;
   if (typeof request === 'string' && !/^0x[0-9a-f]+$/i.test(request))
     throw new ScriptError(`unknown request "${request}"`);
   return Number(BigInt.asUintN(32, integer(request, new Map(), 'request')));

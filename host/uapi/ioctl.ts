@@ -1,5 +1,7 @@
 // Request numbers of the ioctls: type ';' (0x3b), no direction and no size encoded (spec vfio-core section 1.1). One number can
 // mean different calls on different kinds of descriptors.
+import { VFIO_DEVICE_CCW_CMD_REQUEST } from './ccw_request.ts';
+
 export const VFIO_GET_API_VERSION = 0x3b64;
 export const VFIO_CHECK_EXTENSION = 0x3b65;
 export const VFIO_SET_IOMMU = 0x3b66;
@@ -98,6 +100,9 @@ export const IOCTL_NUMBERS: Readonly<Record<string, number>> = {
   ...UNIMPLEMENTED,
 };
 
+/** Requests that Linux does not have, by name. */
+export const OWN_IOCTL_NUMBERS: Readonly<Record<string, number>> = { VFIO_DEVICE_CCW_CMD_REQUEST };
+
 /** What kind of descriptor a request goes to; decides between names that share a number. */
 export type FileKind = 'container' | 'group' | 'device' | 'migration' | 'iommufd' | 'eventfd' | 'other';
 
@@ -112,7 +117,7 @@ const BY_KIND: ReadonlyArray<[RegExp, FileKind]> = [
 /** The name of a request on a descriptor of this kind; the number in hex when it has none there. */
 export function ioctlName(request: number, kind?: FileKind): string {
   let other: string | undefined;
-  for (const [name, number] of Object.entries(IOCTL_NUMBERS)) {
+  for (const [name, number] of Object.entries({ ...IOCTL_NUMBERS, ...OWN_IOCTL_NUMBERS })) {
     if (number !== request) continue;
     const owner = BY_KIND.find(([pattern]) => pattern.test(name))?.[1];
     if (kind === undefined || owner === kind) return name;

@@ -1,7 +1,7 @@
 // Sizes, offsets, constants and request numbers against what a C compiler measured in the current headers (test/data/uapi).
 import { describe, expect, it } from 'vitest';
 import * as constants from '../../host/uapi/constants.ts';
-import { IOCTL_NUMBERS, ioctlName } from '../../host/uapi/ioctl.ts';
+import { IOCTL_NUMBERS, ioctlName, OWN_IOCTL_NUMBERS } from '../../host/uapi/ioctl.ts';
 import type { StructType } from '../../host/uapi/struct.ts';
 import * as structs from '../../host/uapi/structs.ts';
 import { loadText } from '../support/data.ts';
@@ -73,6 +73,15 @@ describe('numbers', () => {
 
   it('requests equal the headers', () => {
     for (const [name, value] of Object.entries(IOCTL_NUMBERS)) expect(value, name).toBe(numbers[name]);
+  });
+
+  it('a request of our own lies outside what the headers have assigned', () => {
+    const assigned = Object.values(IOCTL_NUMBERS);
+    for (const [name, value] of Object.entries(OWN_IOCTL_NUMBERS)) {
+      expect(value, name).toBeGreaterThan(Math.max(...assigned));
+      expect(value >>> 8, name).toBe(0x3b);
+      expect(ioctlName(value, 'device')).toBe(name);
+    }
   });
 
   it('a number is named by the kind of file it goes to', () => {

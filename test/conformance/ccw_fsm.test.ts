@@ -332,6 +332,20 @@ describe('notifications', () => {
     expect(machine.signals(eventfd)).toBe(2);
   });
 
+  it('a subchannel that goes takes its device along, once the user has closed', () => {
+    start();
+    machine.hardware.stored = 3;
+    machine.hardware.examine();
+    machine.work();
+    expect(machine.openRaw()).toBe(-ENODEV);
+    expect(machine.vfio.kernel.mdev.devices.size).toBe(1);
+    for (const open of [fd, machine.group, machine.container]) machine.vfio.close(open);
+    const { kernel, core, task } = machine.vfio;
+    expect([kernel.mdev.devices.size, kernel.mdev.parents.length, kernel.groups.size]).toEqual([0, 0, 0]);
+    expect([core.liveBytes, task.mm.lockedPages, task.openFiles]).toEqual([0, 0, 0]);
+    expect(machine.hardware.listener).toBeNull();
+  });
+
   it('a program outlives its subchannel until the queued work runs', () => {
     start();
     machine.hardware.valid = false;

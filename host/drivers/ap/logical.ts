@@ -141,9 +141,8 @@ function interruptions(device: ApDevice, queue: ApQueue, task: Task, op: Op): nu
   return 0;
 }
 
-/** The configuration as the guest sees it: the masks at 16, 48 and 80, the highest numbers in front of them. */
-function queryConfiguration(device: ApDevice, task: Task, op: Op): number {
-  const { shadow, matrixDevice } = device;
+/** The configuration as the guest sees it, 128 bytes: the masks at 16, 48 and 80, the highest numbers in front of them. */
+export function configurationOf({ shadow, matrixDevice }: ApDevice): Uint8Array {
   const info = new Uint8Array(QCI_SIZE);
   // Extended addressing, and na, nd.
   info[0] = matrixDevice.bus.apxa ? 0x40 : 0;
@@ -152,7 +151,11 @@ function queryConfiguration(device: ApDevice, task: Task, op: Op): number {
   info.set(shadow.apm.bytes, 16);
   info.set(shadow.aqm.bytes, 48);
   info.set(shadow.adm.bytes, 80);
-  if (!task.buffer(op.addr, QCI_SIZE).copyOut(0, info)) return task.fail(EFAULT, 'the block is not writable');
+  return info;
+}
+
+function queryConfiguration(device: ApDevice, task: Task, op: Op): number {
+  const copied = task.buffer(op.addr, QCI_SIZE).copyOut(0, configurationOf(device));
   op.status = 0;
-  return 0;
+  return copied ? 0 : task.fail(EFAULT, 'the block is not writable');
 }

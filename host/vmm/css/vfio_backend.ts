@@ -41,7 +41,7 @@ export class VfioSubchannelBackend implements SubchannelBackend {
     process.ioctl(device, VFIO_DEVICE_SET_IRQS, set);
     process.eventfdOf(this.#eventfd).onSignal(() => {
       const irb = new Uint8Array(IRB_SIZE);
-      if (process.readRaw(device, irb, IO_REGION_IRB) === IRB_SIZE) this.onInterrupt(irb);
+      if (this.readIrb(irb)) this.onInterrupt(irb);
     });
   }
 
@@ -64,12 +64,12 @@ export class VfioSubchannelBackend implements SubchannelBackend {
   }
 
   halt(): 'done' | 'busy' | 'not-operational' {
-    const result = this.#command(COMMAND_HALT);
+    const result = this.command(COMMAND_HALT);
     return result === -EBUSY ? 'busy' : result < 0 ? 'not-operational' : 'done';
   }
 
   clear(): 'done' | 'not-operational' {
-    return this.#command(COMMAND_CLEAR) < 0 ? 'not-operational' : 'done';
+    return this.command(COMMAND_CLEAR) < 0 ? 'not-operational' : 'done';
   }
 
   close(): void {
@@ -78,7 +78,13 @@ export class VfioSubchannelBackend implements SubchannelBackend {
     this.#process.closeRaw(this.#eventfd);
   }
 
-  #command(command: number): number {
+  /** The last IRB of the I/O region, 64 bytes. */
+  protected readIrb(irb: Uint8Array): boolean {
+    return this.#process.readRaw(this.#device, irb, IO_REGION_IRB) === IRB_SIZE;
+  }
+
+  /** Halts or clears. @returns bytes written or -errno. */
+  protected command(command: number): number {
     const bytes = new Uint8Array(4);
     new DataView(bytes.buffer).setUint32(0, command, true);
     return this.#process.writeRaw(this.#device, bytes, COMMAND_REGION);

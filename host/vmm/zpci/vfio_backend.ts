@@ -102,31 +102,41 @@ export class VfioFunctionBackend implements FunctionBackend {
   readBar(bar: number, offset: bigint, size: number): Uint8Array | null {
     const window = this.#msix?.window(bar, offset);
     if (window != null) return this.#msix?.read(window, offset, size) ?? null;
+    return this.loadBar(bar, offset, size);
+  }
+
+  writeBar(bar: number, offset: bigint, bytes: Uint8Array): boolean {
+    const window = this.#msix?.window(bar, offset);
+    if (window == null) return this.storeBar(bar, offset, bytes);
+    this.#msix?.write(window, offset, bytes);
+    return true;
+  }
+
+  storeBlock(bar: number, offset: bigint, gaddr: bigint, bytes: Uint8Array): boolean {
+    const { location } = this.#msix ?? {};
+    if (location?.bar !== bar && location?.pbaBar !== bar) return this.storeWhole(bar, offset, gaddr, bytes);
+    for (let at = 0; at < bytes.length; at += 8)
+      if (!this.writeBar(bar, offset + BigInt(at), bytes.subarray(at, at + 8))) return false;
+    return true;
+  }
+
+  /** One load of the device's own registers, outside the table that the layer keeps. */
+  protected loadBar(bar: number, offset: bigint, size: number): Uint8Array | null {
     if (this.#ism !== null) return this.#ism.load(bar, offset, size);
     const bytes = new Uint8Array(size);
     const result = this.#process.readRaw(this.#device, bytes, (this.#bars[bar] as Region).offset + offset);
     return result === size ? bytes : null;
   }
 
-  writeBar(bar: number, offset: bigint, bytes: Uint8Array): boolean {
-    const window = this.#msix?.window(bar, offset);
-    if (window != null) {
-      this.#msix?.write(window, offset, bytes);
-      return true;
-    }
+  protected storeBar(bar: number, offset: bigint, bytes: Uint8Array): boolean {
     const at = (this.#bars[bar] as Region).offset + offset;
     return this.#process.writeRaw(this.#device, bytes, at) === bytes.length;
   }
 
-  storeBlock(bar: number, offset: bigint, gaddr: bigint, bytes: Uint8Array): boolean {
+  /** A block for a BAR without a table in it. */
+  protected storeWhole(bar: number, offset: bigint, gaddr: bigint, bytes: Uint8Array): boolean {
     if (this.#ism !== null) return this.#ism.store(bar, offset, this.#storage, gaddr, bytes);
-    if (this.#msix?.location.bar !== bar && this.#msix?.location.pbaBar !== bar) {
-      const at = (this.#bars[bar] as Region).offset + offset;
-      return this.#process.writeRaw(this.#device, bytes, at) === bytes.length;
-    }
-    for (let at = 0; at < bytes.length; at += 8)
-      if (!this.writeBar(bar, offset + BigInt(at), bytes.subarray(at, at + 8))) return false;
-    return true;
+    return this.storeBar(bar, offset, bytes);
   }
 
   readConfig(offset: number, size: number): Uint8Array {

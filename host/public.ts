@@ -22,7 +22,7 @@ export {
 } from './devices/pci_device.ts';
 export { type MessageSink, Msi, type MsiOptions, Msix, type MsixOptions } from './devices/pci_msi.ts';
 export type { PciArchHook, PciDeviceRegion, VfioPciDevice, VfioPciOptions } from './drivers/pci/device.ts';
-export { type PlugOptions, unplugPci } from './drivers/pci/plug.ts';
+export type { PlugOptions } from './drivers/pci/plug.ts';
 export { errnoName, VfioError } from './errno.ts';
 export { type ContainerView, inspectContainer, type MapView, type PinView } from './inspect/container.ts';
 export { type CcwView, inspectProgram, type ProgramView, watchProgram } from './inspect/program.ts';

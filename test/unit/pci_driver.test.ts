@@ -3,7 +3,7 @@ import { EACCES, EAGAIN, EBADF, EBUSY, EEXIST, EINVAL, EIO, ENODEV, ENOSPC, ENOT
 import { SumDevice } from '../../examples/sum_device.ts';
 import { PciDevice, type Width } from '../../host/devices/pci_device.ts';
 import type { VfioPciDevice } from '../../host/drivers/pci/device.ts';
-import { type PlugOptions, unplugPci } from '../../host/drivers/pci/plug.ts';
+import type { PlugOptions } from '../../host/drivers/pci/plug.ts';
 import type { VfioInstance } from '../../host/source.ts';
 import { walkCaps } from '../../host/uapi/caps.ts';
 import {
@@ -346,14 +346,15 @@ describe('power, removal, hooks', () => {
     const e = opened.vfio.eventfd();
     expect(bind(opened, 4, [e])).toBe(0);
     let gone = false;
-    unplugPci(opened.device, () => {
+    const promise = opened.vfio.unplug(opened.device.name).then(() => {
       gone = true;
     });
     opened.clock.advance(10_000);
     expect([taken(opened, e), gone]).toEqual([2, false]);
     expect(opened.vfio.ioctlRaw(opened.group, VFIO_GROUP_GET_DEVICE_FD, opened.device.name)).toBe(-ENODEV);
     opened.vfio.close(opened.fd);
-    expect(gone).toBe(true);
+    await promise;
+    expect([gone, opened.device.hw.host]).toEqual([true, null]);
   });
 
   it('calls the architecture hook once inside enable and once inside disable; its failure fails the open', async () => {

@@ -229,6 +229,12 @@ export function coreFeature(device: VfioPciDevice, task: Task, feature: FeatureR
   }
 }
 
+/** The device is gone: its hardware is nobody's, and no reset of its bus concerns it any more. */
+export function coreRelease(device: VfioPciDevice): void {
+  device.options.resetDomain?.remove(device);
+  device.hw.host = null;
+}
+
 /** The host wants the device back: the user's REQ eventfd hears of it. */
 export function coreRequest(device: VfioPciDevice): void {
   device.irqs.req.signal();

@@ -38,12 +38,3 @@ export function plugPci(vfio: Vfio, hw: PciDevice, iommu: HwIommu, options: Plug
 }
 
 const address = (slot: number): string => `0000:00:${slot.toString(16)}.0`;
-
-/** The host takes the function away: no further open; a user who has it open is asked to give it back. */
-export function unplugPci(device: VfioPciDevice, gone: () => void = () => {}): void {
-  device.vfio.unregisterDevice(device, () => {
-    device.options.resetDomain?.remove(device);
-    device.hw.host = null;
-    gone();
-  });
-}

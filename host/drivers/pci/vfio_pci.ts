@@ -1,6 +1,15 @@
 // vfio-pci, the driver for any function: the library core as one constant table. Kernel counterpart: vfio_pci.c.
 import type { VfioDeviceOps } from '../../vfio/ops.ts';
-import { coreAccess, coreDisable, coreEnable, coreFeature, coreFinishEnable, coreIoctl, coreRequest } from './core.ts';
+import {
+  coreAccess,
+  coreDisable,
+  coreEnable,
+  coreFeature,
+  coreFinishEnable,
+  coreIoctl,
+  coreRelease,
+  coreRequest,
+} from './core.ts';
 import type { VfioPciDevice } from './device.ts';
 import { mapRegion, readRegion, writeRegion } from './rdwr.ts';
 import { matchName } from './token.ts';
@@ -22,6 +31,7 @@ export const VFIO_PCI_OPS: VfioDeviceOps<VfioPciDevice> = {
   write: writeRegion,
   mmap: mapRegion,
   request: coreRequest,
+  release: coreRelease,
   match: matchName,
   access: { region: coreAccess },
 };

@@ -39,12 +39,17 @@ export class PageSet {
     this.count = this.pages;
   }
 
-  /** ORs a bitmap of this block, bit i of byte i >> 3 for page i. */
+  /** ORs a bitmap of this block: bit i of the little-endian words for page i. Whole 32-bit words, 4-byte aligned in their buffer. */
   merge(bitmap: Uint8Array): void {
-    for (let byte = 0; byte < bitmap.length; byte++) {
-      const bits = bitmap[byte]!;
-      if (bits === 0) continue;
-      for (let bit = 0; bit < 8; bit++) if ((bits & (1 << bit)) !== 0) this.add(byte * 8 + bit, byte * 8 + bit + 1);
+    const words = new Uint32Array(bitmap.buffer, bitmap.byteOffset, bitmap.length >> 2);
+    const length = Math.min(words.length, this.words.length);
+    for (let i = 0; i < length; i++) {
+      let fresh = words[i]! & ~this.words[i]!;
+      if (fresh === 0) continue;
+      // Bits behind the last page are nobody's.
+      if (i === this.words.length - 1 && (this.pages & 31) !== 0) fresh &= (1 << (this.pages & 31)) - 1;
+      this.words[i]! |= fresh;
+      for (; fresh !== 0; fresh &= fresh - 1) this.count++;
     }
   }
 

@@ -1,5 +1,5 @@
 // The type1 IOMMU driver of containers, v1 and v2: the ioctls that map, unmap and report, checked in the kernel's order. Kernel counterpart:
-// drivers/vfio/vfio_iommu_type1.c. Source: spec iommu-type1; order and errnos of the 7.2 kernel (docs/uapi/container-and-type1.md).
+// drivers/vfio/vfio_iommu_type1.c. Source: spec iommu-type1; order and errnos of the 7.2 kernel (docs/uapi/type1.md).
 import {
   EACCES,
   EBUSY,

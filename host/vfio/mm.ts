@@ -46,7 +46,8 @@ export interface Vma {
 }
 
 const PAGE = BigInt(PAGE_SIZE_4K);
-const FIRST_VADDR = 0x7f0000000000n;
+/** Low enough that guests of many terabytes find room. */
+const FIRST_VADDR = 0x550000000000n;
 const TASK_SIZE = 0x7ffffffff000n;
 const TOP = 1n << 64n;
 /** A device region's value in the core's table: its token times this, plus the offset. */

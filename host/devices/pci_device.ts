@@ -49,6 +49,8 @@ export interface PciDeviceOptions extends PciIdentity {
   readonly powerManagement?: boolean;
   /** A PCI Express endpoint; `flr`: it can reset itself. */
   readonly express?: { readonly flr?: boolean };
+  /** The function decodes the VGA ranges; the model sees them as BAR 8, by absolute address. */
+  readonly vga?: boolean;
   /** What firmware left in the interrupt line register. */
   readonly interruptLine?: number;
   /** Memory BARs answer whatever the command register says: zPCI functions, where enabling is not done by configuration writes. */
@@ -77,6 +79,9 @@ export interface PciHost {
   readonly memory: DeviceMemory | null;
 }
 
+/** Number under which a model sees the VGA ranges. */
+const VGA = 8;
+const VGA_RANGE: PciBar = { index: VGA, size: 0xc0000, kind: 'mem32', prefetchable: false, memory: null };
 const FIRST_FREE_ADDRESS = 0xe0000000;
 
 /**
@@ -91,6 +96,8 @@ export abstract class PciDevice {
   readonly rom: Uint8Array | null;
   /** Vital product data, a multiple of 4 bytes; null without. */
   readonly vpd: Uint8Array | null;
+  /** It decodes the VGA ranges. */
+  readonly vga: boolean;
   readonly msi: Msi | null;
   readonly msix: Msix | null;
   /** Transfers from and to memory, by I/O virtual address. Needs the bus master bit; without it reads give zeros and writes are dropped. */
@@ -115,6 +122,7 @@ export abstract class PciDevice {
     this.alwaysDecodes = options.alwaysDecodes ?? false;
     this.rom = options.rom ?? null;
     this.vpd = options.vpd ?? null;
+    this.vga = options.vga ?? false;
     if (this.vpd !== null) this.config.addCapability(PCI_CAP_ID_VPD, 8);
     this.bars = this.#makeBars(options.bars ?? {});
     this.dma = new DmaPort(() => (this.busMaster ? (this.host?.memory ?? null) : null));
@@ -210,7 +218,7 @@ export abstract class PciDevice {
 
   /** One read access of 1, 2, 4 or 8 bytes into `into` at `at`, bytes in device order. All ones while the BAR's decoding is off. */
   load(bar: number, offset: number, width: Width | 8, into: Uint8Array, at: number): void {
-    const resource = this.bars[bar] ?? null;
+    const resource = bar === VGA ? this.#vgaRange : (this.bars[bar] ?? null);
     if (resource === null || !this.#decodes(resource)) {
       into.fill(0xff, at, at + width);
       return;
@@ -241,7 +249,7 @@ export abstract class PciDevice {
 
   /** One write access of 1, 2, 4 or 8 bytes from `from` at `at`. Dropped while the BAR's decoding is off. */
   store(bar: number, offset: number, width: Width | 8, from: Uint8Array, at: number): void {
-    const resource = this.bars[bar] ?? null;
+    const resource = bar === VGA ? this.#vgaRange : (this.bars[bar] ?? null);
     if (resource === null || !this.#decodes(resource)) return;
     const table = this.msix?.bar === bar ? this.msix.storage(offset) : null;
     if (table !== null) {
@@ -268,8 +276,13 @@ export abstract class PciDevice {
     this.onReset();
   }
 
+  get #vgaRange(): PciBar | null {
+    return this.vga ? VGA_RANGE : null;
+  }
+
   #decodes(bar: PciBar): boolean {
     if (this.alwaysDecodes && bar.kind !== 'io') return true;
+    if (bar.index === VGA) return true;
     const bit = bar.kind === 'io' ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY;
     return (this.config.bytes[PCI_COMMAND]! & bit) !== 0;
   }

@@ -24,6 +24,7 @@ import {
   VFIO_PCI_NUM_IRQS,
   VFIO_PCI_NUM_REGIONS,
   VFIO_PCI_ROM_REGION_INDEX,
+  VFIO_PCI_VGA_REGION_INDEX,
   VFIO_REGION_INFO_CAP_MSIX_MAPPABLE,
   VFIO_REGION_INFO_FLAG_MMAP,
   VFIO_REGION_INFO_FLAG_READ,
@@ -198,6 +199,7 @@ export function regionInfo(device: VfioPciDevice, index: number): RegionInfo | n
     return hw.rom === null ? { flags: 0, size: 0n, offset } : { flags: READ, size: BigInt(romSize(hw.rom)), offset };
   if (index === VFIO_PCI_CONFIG_REGION_INDEX)
     return { flags: READ | WRITE, size: BigInt(device.config!.layout.vconfig.length), offset };
+  if (index === VFIO_PCI_VGA_REGION_INDEX) return hw.vga ? { flags: READ | WRITE, size: 0xc0000n, offset } : null;
   const region = device.regions[index - VFIO_PCI_NUM_REGIONS];
   if (region === undefined) return null;
   const { type, subtype, sparse, caps = [] } = region;

@@ -7,6 +7,7 @@ import {
   VFIO_PCI_CONFIG_REGION_INDEX,
   VFIO_PCI_NUM_REGIONS,
   VFIO_PCI_ROM_REGION_INDEX,
+  VFIO_PCI_VGA_REGION_INDEX,
   VFIO_REGION_INFO_FLAG_MMAP,
 } from '../../uapi/constants.ts';
 import type { MmapRequest } from '../../vfio/file.ts';
@@ -39,6 +40,7 @@ function region(device: VfioPciDevice, task: Task, buffer: UserBuffer, offset: b
     return write ? writeConfig(device, task, buffer, pos) : readConfig(device, task, buffer, pos);
   if (index === VFIO_PCI_ROM_REGION_INDEX)
     return write ? task.fail(EINVAL, 'the ROM is read-only') : readRom(device, task, buffer, pos);
+  if (index === VFIO_PCI_VGA_REGION_INDEX) return accessVga(device, task, buffer, pos, write);
   if (index < VFIO_PCI_ROM_REGION_INDEX) return accessBar(device, task, buffer, index, pos, write);
   const added = device.regions[index - VFIO_PCI_NUM_REGIONS];
   const call = write ? added?.write : added?.read;
@@ -99,6 +101,29 @@ function widest(at: number, left: number, most: 4 | 8): Width | 8 {
   if (left >= 4 && at % 4 === 0) return 4;
   if (left >= 2 && at % 2 === 0) return 2;
   return 1;
+}
+
+/** Frame buffer and registers of a VGA, at their absolute addresses; an access is cut at the end of its range. */
+const VGA_RANGES: ReadonlyArray<readonly [start: bigint, end: bigint]> = [
+  [0xa0000n, 0xc0000n],
+  [0x3b0n, 0x3bcn],
+  [0x3c0n, 0x3e0n],
+];
+
+function accessVga(device: VfioPciDevice, task: Task, buffer: UserBuffer, pos: bigint, write: boolean): number {
+  const range = device.hw.vga ? VGA_RANGES.find(([start, end]) => pos >= start && pos < end) : undefined;
+  if (range === undefined) return task.fail(EINVAL, 'not in a VGA range');
+  const count = Math.min(buffer.length, Number(range[1] - pos));
+  const bytes = write ? buffer.copyIn(0, count) : new Uint8Array(count);
+  if (bytes === null) return task.fail(EFAULT, 'the buffer is not readable');
+  for (let done = 0; done < count; ) {
+    const width = widest(Number(pos) + done, count - done, 4);
+    if (write) device.hw.store(VFIO_PCI_VGA_REGION_INDEX, Number(pos) + done, width, bytes, done);
+    else device.hw.load(VFIO_PCI_VGA_REGION_INDEX, Number(pos) + done, width, bytes, done);
+    done += width;
+  }
+  if (!write && !buffer.copyOut(0, bytes)) return task.fail(EFAULT, 'the buffer is not writable');
+  return count;
 }
 
 /** The image, then all ones to the end of the BAR. The user's ROM enable bit plays no part. */

@@ -5,7 +5,7 @@ import { VFIO_IRQ_SET_DATA_EVENTFD } from '../uapi/constants.ts';
 import type { StructBase, StructType } from '../uapi/struct.ts';
 import type { UserArg } from '../vfio/user.ts';
 import { ScriptBuffer } from './buffer.ts';
-import { decodeFields, decodeTail, encodeStruct, structFor, tailOf } from './structs.ts';
+import { decodeFields, decodeTail, encodeStruct, isGrown, structFor, tailOf } from './structs.ts';
 import { type Decoded, type Json, type JsonObject, printed, ScriptError } from './values.ts';
 
 /** Names the operation that made a value, as a script refers to it; undefined when none did. */
@@ -51,6 +51,8 @@ export function describeStruct(type: string, bytes: Uint8Array, namer: Namer): J
   }
   const room = bytes.length > end ? { pad: bytes.length - end } : {};
   const spec: JsonObject = { type, ...(printed(fields) as JsonObject), ...room };
+  // Written down, argsz asks for the longer structure of newer headers.
+  if (isGrown(type) && argsz === struct.size) delete spec['argsz'];
   return encodesTo(spec, bytes) ? symbolic(type, spec, fields, namer, flags) : null;
 }
 

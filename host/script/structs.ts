@@ -105,6 +105,9 @@ export function structFor(name: string, length: number, argsz: number): StructTy
   return type !== undefined && type.size <= length ? type : undefined;
 }
 
+/** Is the structure longer when argsz is given? */
+export const isGrown = (name: string): boolean => Object.hasOwn(GROWN, name);
+
 /** Type names that `struct` may have. */
 export const isStructType = (name: string): boolean => TYPES.has(name);
 

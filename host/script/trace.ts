@@ -1,5 +1,6 @@
 // Records what a process does as a script: every call becomes a line with its result as `expect`, so that the recording replays as a check
 // (spec script, "Recorder"). What the process writes into its own memory between calls is recorded as `poke`, what time passes as `idle`.
+import { EFAULT } from '../../assembly/abi.ts';
 import type { ActionFields, ActionResult } from '../devices/model.ts';
 import { errnoName } from '../errno.ts';
 import type { IoctlArg, MmapOptions, VfioProcess } from '../process.ts';
@@ -44,6 +45,10 @@ const CALLS: ReadonlySet<string> = new Set([
   ],
   ...['takeRaw', 'sysfsReadRaw', 'sysfsWriteRaw', 'rlimit', 'actionRaw', 'view', 'exit'],
 ]);
+
+const PAGE = 4096;
+/** An address that no mapping without a wish of its own gets. */
+const SCRATCH = '0x6f0000000000';
 
 type Outcome = JsonObject;
 const outcome = (ret: number): Outcome => (ret < 0 ? { ret, errno: errnoName(ret) } : { ret });
@@ -102,10 +107,13 @@ class Recorder {
         ? this.#makes({ ...line, ...given }, call)
         : this.#plain({ ...line, ...given }, call);
     if (arg === undefined) return form({});
-    if (typeof arg === 'string') return form({ string: arg });
+    if (typeof arg === 'string') return this.#string(line, arg, call, request === VFIO_GROUP_GET_DEVICE_FD);
     if (typeof arg === 'number' || typeof arg === 'bigint') return form({ value: this.#address(BigInt(arg)) });
     const { bytes, type } = argumentBytes(arg);
-    if (type === 'string') return form({ string: new TextDecoder().decode(bytes.subarray(0, -1)) });
+    if (type === 'string') {
+      const text = new TextDecoder().decode(bytes.subarray(0, -1));
+      return this.#string(line, text, call, request === VFIO_GROUP_GET_DEVICE_FD);
+    }
     return this.#buffer(line, bytes, type, call);
   }
 
@@ -224,11 +232,22 @@ class Recorder {
     this.#process.exit();
   }
 
+  #string(line: JsonObject, text: string, call: () => number, gives: boolean): number {
+    if (gives) return this.#makes({ ...line, string: text }, call);
+    this.#before();
+    const ret = call();
+    if (ret === -EFAULT) return this.#shortBuffer(line, new TextEncoder().encode(`${text}\0`));
+    this.#after({ ...line, string: text }, outcome(ret));
+    return ret;
+  }
+
   #buffer(line: JsonObject, bytes: Uint8Array, type: string | undefined, call: () => number): number {
     const given = type === undefined ? null : describeStruct(type, bytes, this.#names);
     const argument: JsonObject = given === null ? { arg: hexOf(bytes) } : { struct: given };
     this.#before();
+    const before = bytes.slice();
     const ret = call();
+    if (ret === -EFAULT) return this.#shortBuffer(line, before);
     const left = given === null || type === undefined ? null : describeStruct(type, bytes, NO_NAMES);
     if (given === null || left === null) this.#after({ ...line, ...argument }, { ...outcome(ret), arg: hexOf(bytes) });
     else
@@ -237,6 +256,20 @@ class Recorder {
         { ...outcome(ret), struct: comparable(given, left) },
       );
     return ret;
+  }
+
+  /**
+   * A call that ran off the end of its buffer. Behind a script's buffer lie zeros, so the recording puts the bytes where memory ends.
+   */
+  #shortBuffer(line: JsonObject, bytes: Uint8Array): number {
+    const length = Math.max(PAGE, Math.ceil(bytes.length / PAGE) * PAGE);
+    const name = this.#name('m');
+    const start = length - bytes.length;
+    this.#write({ op: 'mmap', as: name, length, addr: SCRATCH });
+    this.#write({ op: 'poke', addr: `$${name}+${start}`, data: hexOf(bytes) });
+    this.#after({ ...line, value: `$${name}+${start}` }, outcome(-EFAULT));
+    this.#write({ op: 'munmap', addr: `$${name}`, length });
+    return -EFAULT;
   }
 
   /** A descriptor that a call left in its structure (a migration transfer) is named after the call. */

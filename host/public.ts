@@ -9,6 +9,15 @@ export { Irq } from './classes/irq.ts';
 export { Region, type Width as RegionWidth } from './classes/region.ts';
 export { type Clock, ManualClock, systemClock } from './clock.ts';
 export { Core, CoreFault, type CoreOptions } from './core.ts';
+export type { ChannelDevice, CommandEnd, DevicePort, Transfer } from './css/device.ts';
+export { EngineSubchannel, type Instruction } from './css/engine.ts';
+export type { CommandRecord, ProgramObserver } from './css/program.ts';
+export type { ConditionCode } from './css/subchannel.ts';
+export type { MovedCcw } from './css/transfer.ts';
+export { EckdDevice, type EckdOptions } from './devices/dasd/eckd.ts';
+export { ImageError, readImage, writeImage } from './devices/dasd/image.ts';
+export type { CkdRecord, Track } from './devices/dasd/track.ts';
+export { type EmptyOptions, type TrackSource, Volume } from './devices/dasd/volume.ts';
 export { type DeviceMemory, DmaPort, type DmaResult, whenDone } from './devices/dma.ts';
 export type { DeviceDescription, MachineDescription } from './devices/model.ts';
 export { PciConfigSpace, type PciIdentity } from './devices/pci_config.ts';
@@ -21,6 +30,7 @@ export {
   type Width,
 } from './devices/pci_device.ts';
 export { type MessageSink, Msi, type MsiOptions, Msix, type MsixOptions } from './devices/pci_msi.ts';
+export type { ChannelPlugOptions, PluggedChannelDevice } from './drivers/ccw/plug.ts';
 export type { PciArchHook, PciDeviceRegion, VfioPciDevice, VfioPciOptions } from './drivers/pci/device.ts';
 export type { PlugOptions } from './drivers/pci/plug.ts';
 export { errnoName, VfioError } from './errno.ts';

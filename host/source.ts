@@ -3,8 +3,10 @@
 import { EINVAL, ENODEV } from '../assembly/abi.ts';
 import type { Clock } from './clock.ts';
 import { type CoreOptions, type CoreSource, createCore } from './core.ts';
+import type { ChannelDevice } from './css/device.ts';
 import type { ActionFields, ActionResult, MachineDescription } from './devices/model.ts';
 import type { PciDevice } from './devices/pci_device.ts';
+import { type ChannelPlugOptions, type PluggedChannelDevice, plugChannelDevice } from './drivers/ccw/plug.ts';
 import type { VfioPciDevice } from './drivers/pci/device.ts';
 import { type PlugOptions, plugPci } from './drivers/pci/plug.ts';
 import { VfioError } from './errno.ts';
@@ -54,6 +56,14 @@ export class VfioInstance extends VfioProcess {
    */
   plug(hw: PciDevice, options?: PlugOptions): VfioPciDevice {
     return plugPci(this.kernel, hw, this.machine.pciIommu, options);
+  }
+
+  /**
+   * Attaches a channel device of the caller's own making to a subchannel of its own and binds it to vfio-ccw
+   * (docs/how-to/write-a-channel-device.md). @throws RangeError a bus id, uuid or path list that cannot be, or that is taken.
+   */
+  plugChannelDevice(device: ChannelDevice, options?: ChannelPlugOptions): PluggedChannelDevice {
+    return plugChannelDevice(this.kernel, device, options);
   }
 
   /**

@@ -32,6 +32,7 @@ export interface Transfer {
   deviceEnd(unitStatus: number, sense?: Uint8Array): void;
 }
 
+/** A device behind a subchannel: what the channel asks of it. One method is enough; the others have defaults. */
 export interface ChannelDevice {
   /**
    * Executes one command. @returns its end, or null when it will call `transfer.end` later (through a clock of its own).

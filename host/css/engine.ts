@@ -25,6 +25,7 @@ import {
 import { openRules, type PinLedger, pinnedRules, type StorageRules } from './storage.ts';
 import type { ConditionCode, SubchannelHardware, SubchannelListener } from './subchannel.ts';
 
+/** What a subchannel is made of. */
 export interface EngineOptions {
   readonly busId: string;
   readonly core: Core;
@@ -41,8 +42,10 @@ const PAUSE = 1;
 /** Slices that `settle` gives a program that does not end. */
 const SETTLE_SLICES = 64;
 
+/** An instruction whose condition code can be ordered. */
 export type Instruction = 'ssch' | 'hsch' | 'csch';
 
+/** A subchannel that runs channel programs on the device behind it (docs/devices/engine.md). */
 export class EngineSubchannel implements SubchannelHardware {
   readonly busId: string;
   readonly pmcw: Pmcw;

@@ -34,7 +34,9 @@ export interface CommandRecord {
 
 /** Watches programs: every CCW fetched (TICs included) and every command ended. Addresses are linear. */
 export interface ProgramObserver {
+  /** A CCW was fetched. */
   fetched?(address: number): void;
+  /** A command ended; its data are where they belong. */
   commandEnded?(record: CommandRecord): void;
 }
 

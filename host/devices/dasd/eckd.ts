@@ -25,6 +25,7 @@ const PATH_GROUP_MULTIPATH = 0x80;
 const PATH_GROUPED = 0xc0;
 const PATH_GROUPED_MULTIPATH = 0xe0;
 
+/** What a disk is made of. */
 export interface EckdOptions {
   readonly volume: Volume;
   /** Unit address in the control unit. Default 0. */
@@ -122,6 +123,7 @@ const COMMANDS: ReadonlyMap<number, Command> = new Map<number, Command>([
   [0xa5, writes.writeTrackData],
 ]);
 
+/** A 3390 disk (docs/devices/dasd-3390.md). */
 export class EckdDevice implements ChannelDevice, Unit {
   readonly volume: Volume;
   readonly unitAddress: number;

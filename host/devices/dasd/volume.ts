@@ -3,14 +3,17 @@ import { formattedTrack, HEADS, recordsPerTrack, type Track } from './track.ts';
 
 /** Where tracks come from that nobody has written yet. */
 export interface TrackSource {
+  /** The track as it was at first, made anew on each call. */
   track(cylinder: number, head: number): Track;
 }
 
+/** How an empty volume is formatted. */
 export interface EmptyOptions {
   /** Data length of the records that every track is formatted with; 0: tracks with R0 only. Default 4096. */
   readonly blockSize?: number;
 }
 
+/** The tracks of a disk. */
 export class Volume {
   readonly cylinders: number;
   readonly heads: number = HEADS;
@@ -38,6 +41,7 @@ export class Volume {
     return this.#tracks.size;
   }
 
+  /** Is there such a track? */
   has(cylinder: number, head: number): boolean {
     return cylinder < this.cylinders && head < this.heads;
   }

@@ -8,7 +8,8 @@ import { type DirectedSubchannel, subchannelActions } from '../../devices/subcha
 import { errnoName } from '../../errno.ts';
 import { bindVfioCcw } from './vfio_ccw.ts';
 
-const BUS_ID = /^[0-9a-f]{1,2}\.[0-3]\.[0-9a-f]{4}$/;
+/** Form of a bus id, such as 0.0.0313. */
+export const BUS_ID = /^[0-9a-f]{1,2}\.[0-3]\.[0-9a-f]{4}$/;
 
 /** Bus id of the subchannel of an entry: the option, or the entry's own name. @throws TypeError it is none. */
 export function subchannelId(description: DeviceDescription): string {

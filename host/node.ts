@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import type { CoreSource } from './core.ts';
 import { createVfioFrom, type VfioInstance, type VfioOptions } from './source.ts';
 
-export { nodeLink, socketLink, writeAll } from './migration/node.ts';
+export { type NodeReadable, type NodeWritable, nodeLink, socketLink, writeAll } from './migration/node.ts';
 export * from './public.ts';
 
 const source: CoreSource = async () => WebAssembly.compile(await readFile(new URL('./core.wasm', import.meta.url)));

@@ -36,7 +36,7 @@ export class VfioProcess {
   protected readonly system: Vfio;
   /** The core whose memory is this process's RAM. */
   readonly core: Core;
-  /** The kernel's side of this process. */
+  /** The kernel's side of this process. @internal */
   readonly task: Task;
 
   constructor(vfio: Vfio, options: TaskOptions = {}) {

@@ -29,7 +29,7 @@ export interface VfioOptions extends CoreOptions, TaskOptions {
 
 /** An instance of the subsystem and its first process, whose calls it offers directly. */
 export class VfioInstance extends VfioProcess {
-  /** The kernel's registries: groups, devices, drivers. */
+  /** The kernel's registries: groups, devices, drivers. @internal */
   readonly kernel: Vfio;
   /** What is plugged in, and the hardware's own actions. */
   readonly machine: Machine;

@@ -1,9 +1,33 @@
 // Links over Node's streams: sockets, pipes, standard input and output, files. Node only; nothing else here imports it.
-import type { Duplex, Readable, Writable } from 'node:stream';
 import { type Link, LinkError, linkOf } from './link.ts';
 
+// The streams by their shape, so that the declarations of this package need none of Node's.
+
+/** What is used of a readable Node stream of bytes. */
+export interface NodeReadable {
+  // biome-ignore lint/suspicious/noExplicitAny: as Node declares its listeners
+  on(event: string, listener: (...args: any[]) => void): unknown;
+  destroy(error?: Error): unknown;
+  [Symbol.asyncIterator](): AsyncIterator<unknown>;
+}
+
+/** What is used of a writable Node stream of bytes. */
+export interface NodeWritable {
+  readonly destroyed: boolean;
+  readonly errored: Error | null;
+  write(chunk: Uint8Array, done: (error?: Error | null) => void): boolean;
+  end(done?: () => void): unknown;
+  destroy(error?: Error): unknown;
+  // biome-ignore lint/suspicious/noExplicitAny: as Node declares its listeners
+  on(event: string, listener: (...args: any[]) => void): unknown;
+  // biome-ignore lint/suspicious/noExplicitAny: as Node declares its listeners
+  once(event: string, listener: (...args: any[]) => void): unknown;
+  // biome-ignore lint/suspicious/noExplicitAny: as Node declares its listeners
+  removeListener(event: string, listener: (...args: any[]) => void): unknown;
+}
+
 /** Writes one chunk and waits until the stream has done with it. */
-function write(stream: Writable, bytes: Uint8Array): Promise<void> {
+function write(stream: NodeWritable, bytes: Uint8Array): Promise<void> {
   return new Promise((resolve, reject) => {
     if (stream.destroyed) {
       reject(stream.errored ?? new LinkError('the stream is closed'));
@@ -21,13 +45,13 @@ function write(stream: Writable, bytes: Uint8Array): Promise<void> {
 }
 
 /** A pair of Node streams, or the two halves of one. */
-export function nodeLink(readable: Readable, writable: Writable): Link {
+export function nodeLink(readable: NodeReadable, writable: NodeWritable): Link {
   // Errors come out of the iterator and the writes; an emitter without listener would end the process.
   readable.on('error', () => {});
   writable.on('error', () => {});
   let closed = false;
   return linkOf(
-    readable as AsyncIterable<Uint8Array>,
+    readable as AsyncIterable<unknown> as AsyncIterable<Uint8Array>,
     (bytes) => write(writable, bytes),
     async (reason) => {
       if (closed) return;
@@ -42,10 +66,10 @@ export function nodeLink(readable: Readable, writable: Writable): Link {
 }
 
 /** A socket (TCP, UNIX domain) or any other duplex stream. */
-export const socketLink = (socket: Duplex): Link => nodeLink(socket, socket);
+export const socketLink = (socket: NodeReadable & NodeWritable): Link => nodeLink(socket, socket);
 
 /** Bytes into a writable stream, for `Migration.save`. Resolves when the stream has ended and taken everything. */
-export async function writeAll(bytes: AsyncIterable<Uint8Array>, stream: Writable): Promise<void> {
+export async function writeAll(bytes: AsyncIterable<Uint8Array>, stream: NodeWritable): Promise<void> {
   let failed: unknown = null;
   stream.on('error', (error) => {
     failed = error;

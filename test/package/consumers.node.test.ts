@@ -25,10 +25,13 @@ export async function story() {
   return 'version ' + version + ', live bytes ' + vfio.core.liveBytes;
 }
 `;
+/** Bytes unpacked (docs/gaps.md says why it is not less). */
+const PACKAGE_LIMIT = 640 * 1024;
 const EXPECTED = 'version 0, live bytes 0';
 
 let folder = '';
 let project = '';
+let tarball = '';
 
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'vfio-wasm-'));
@@ -36,14 +39,15 @@ beforeAll(() => {
   mkdirSync(project);
   execFileSync('npm', ['run', 'build', '--silent'], { cwd: root, stdio: 'pipe' });
   const [packed] = JSON.parse(
-    execFileSync('npm', ['pack', '--json', '--pack-destination', folder], {
+    execFileSync('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder], {
       cwd: root,
       encoding: 'utf8',
       stdio: ['ignore', 'pipe', 'ignore'],
     }),
   ) as [{ filename: string }];
+  tarball = join(folder, packed.filename);
   writeFileSync(join(project, 'package.json'), JSON.stringify({ name: 'consumer', private: true, type: 'module' }));
-  execFileSync('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', join(folder, packed.filename)], {
+  execFileSync('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', tarball], {
     cwd: project,
     stdio: 'pipe',
   });
@@ -104,7 +108,7 @@ describe('the tarball', () => {
     const core = readFileSync(join(installed, 'dist/host/core.wasm'));
     expect(core.length).toBeLessThanOrEqual(24 * 1024);
     expect(brotliCompressSync(core).length).toBeLessThanOrEqual(9 * 1024);
-    expect(total).toBeLessThanOrEqual(400 * 1024);
+    expect(total).toBeLessThanOrEqual(PACKAGE_LIMIT);
   });
 
   it('works in Node as an ES module', () => {
@@ -154,10 +158,9 @@ try { vfio.ioctl(1, VFIO_IOMMU_MAP_DMA, map); } catch (error) { if (error instan
   });
 
   it('passes publint and arethetypeswrong', () => {
-    expect(run(root, tool('publint/src/cli.js'), ['--strict'])).toContain('All good');
+    expect(run(root, tool('publint/src/cli.js'), ['run', tarball, '--strict'])).toContain('All good');
     run(root, tool('@arethetypeswrong/cli/dist/index.js'), [
-      '--pack',
-      '.',
+      tarball,
       '--profile',
       'esm-only',
       '--exclude-entrypoints',
@@ -223,13 +226,7 @@ describe.runIf(haveChromium)('the tarball in a browser', () => {
 
   it('works in a plain page without a bundler', async () => {
     const directory = page('plain');
-    const installed = join(project, 'node_modules');
-    cpSync(join(installed, 'vfio-wasm'), join(directory, 'vfio-wasm'), { recursive: true });
-    cpSync(join(installed, '@assemblyscript/loader'), join(directory, 'loader'), { recursive: true });
-    for (const name of readdirSync(join(directory, 'vfio-wasm/dist/host')).filter((file) => file.endsWith('.js'))) {
-      const file = join(directory, 'vfio-wasm/dist/host', name);
-      writeFileSync(file, readFileSync(file, 'utf8').replace("'@assemblyscript/loader'", "'/loader/index.js'"));
-    }
+    cpSync(join(project, 'node_modules/vfio-wasm'), join(directory, 'vfio-wasm'), { recursive: true });
     writeFileSync(join(directory, 'story.js'), STORY('./vfio-wasm/dist/host/index.js'));
     expect(await inBrowser(directory)).toBe(EXPECTED);
   });

@@ -34,6 +34,10 @@ export function storageOf(process: VfioProcess, ram: readonly GuestRam[]): Guest
   };
 }
 
+/**
+ * Makes 2016 requests for a guest: owns the program buffer and the lists, flattens each program into them, and turns the address in the IRB back. One
+ * request at a time; `close` when done.
+ */
 export class FlatCaller {
   readonly #process: VfioProcess;
   readonly #fd: number;

@@ -151,6 +151,7 @@ export const CP_MODE = 88;
 export const CP_MADE = 92;
 export const CP_NEWLY = 96;
 export const CP_FORCED = 100;
+export const CP_BLOCK_SIZE = 104;
 export const CP_CHAINS = 112;
 export const CCWCHAIN_IOVA = 0;
 export const CCWCHAIN_LEN = 4;

@@ -22,12 +22,13 @@
 //       92    4 made          pins made by plain counting, which the iommu's sums do not know yet,
 //       96    4 newly         those of them on pages that had none
 //      100    4 forced        the iommu's count of pins taken by force when the translation began
+//      104    4 block_size    1 << block_shift
 //      112  256 chains        {u32 iova, u32 len, u32 host, u32 translated} each: guest address, CCWs, linear address of our copy,
 //                             CCWs translated so far
 //      368      first chain area, then the first block
 import {
-  CCWCHAIN_COUNT_MAX, CCWCHAIN_HOST, CCWCHAIN_IOVA, CCWCHAIN_LEN, CCWCHAIN_LEN_MAX, CCWCHAIN_SIZE, CCWCHAIN_TRANSLATED, CP_ARENA,
-  CP_BLOCK_SHIFT, CP_CHAINS, CP_CHAIN_BLOCKS, CP_CHAIN_BRK, CP_CHAIN_COUNT, CP_CHAIN_END, CP_GUEST_CPA, CP_IDAW_SIZE, CP_IOMMU, CP_ORB, CP_STATE,
+  CCW_CMD_TIC, CCW_FLAG_CC, CCW_FLAG_CD, CCWCHAIN_COUNT_MAX, CCWCHAIN_HOST, CCWCHAIN_IOVA, CCWCHAIN_LEN, CCWCHAIN_LEN_MAX, CCWCHAIN_SIZE, CCWCHAIN_TRANSLATED, CP_ARENA,
+  CP_BLOCK_SHIFT, CP_BLOCK_SIZE, CP_CHAINS, CP_CHAIN_BLOCKS, CP_CHAIN_BRK, CP_CHAIN_COUNT, CP_CHAIN_END, CP_GUEST_CPA, CP_IDAW_SIZE, CP_IOMMU, CP_ORB, CP_STATE,
   CP_STATE_COPIED, CP_STATE_FAILED, CP_STATE_NONE, CP_STATE_TRANSLATED, CP_WORD1, EBUSY, EINVAL, ENOMEM, ORB_C64, ORB_FMT, ORB_I2K, ORB_LPM,
 } from '../abi';
 import { arena_alloc, arena_free } from '../arena';
@@ -119,14 +120,22 @@ export function cp_init(cp: usize, iommu: usize, word1: u32, cpa: u32): i32 {
   store<u32>(cp, <u32>iommu, CP_IOMMU);
   store<u32>(cp, word1, CP_WORD1);
   const c64 = (word1 & ORB_C64) != 0;
-  store<u32>(cp, c64 ? 8 : 4, CP_IDAW_SIZE);
-  store<u32>(cp, c64 && (word1 & ORB_I2K) == 0 ? 12 : 11, CP_BLOCK_SHIFT);
+  cp_set_geometry(cp, c64 ? 8 : 4, c64 && (word1 & ORB_I2K) == 0 ? 12 : 11);
   const result = chain_build(cp, iommu, cpa);
   if (result < 0) {
     chains_drop(cp);
     store<u32>(cp, 0, CP_IOMMU);
   } else store<u32>(cp, CP_STATE_COPIED, CP_STATE);
   return result;
+}
+
+/** Sets size of an IDAW and of a block. */
+// @ts-expect-error: decorator
+@inline
+export function cp_set_geometry(cp: usize, idaw_size: u32, block_shift: u32): void {
+  store<u32>(cp, idaw_size, CP_IDAW_SIZE);
+  store<u32>(cp, block_shift, CP_BLOCK_SHIFT);
+  store<u32>(cp, <u32>1 << block_shift, CP_BLOCK_SIZE);
 }
 
 /** Copies the chain at `address`, then, depth first, those that its TICs lead to. At most 16 deep: each level adds a chain. */
@@ -142,7 +151,8 @@ function chain_build(cp: usize, iommu: usize, address: u32): i32 {
   }
   const format0 = (load<u32>(cp, CP_WORD1) & ORB_FMT) == 0;
   let tics: u32 = 0;
-  let len: u32 = 0;
+  let len: u32 = format0 ? 0 : copy_chained(host, from);
+  if (len == CCWCHAIN_LEN_MAX) return -EINVAL;
   for (;;) {
     const offset = <usize>len << 3;
     let w = load<u64>(from + offset);
@@ -175,6 +185,29 @@ function chain_build(cp: usize, iommu: usize, address: u32): i32 {
     if (result < 0) return result;
   }
   return 0;
+}
+
+/**
+ * Copies format-1 CCWs two at a time as long as both chain on and are no TICs, up to 256.
+ * @returns how many; the chain goes on behind them.
+ */
+// @ts-expect-error: decorator
+@inline
+function copy_chained(host: usize, from: usize): u32 {
+  const chain = i64x2.splat((CCW_FLAG_CC | CCW_FLAG_CD) << 8);
+  const cmd = i64x2.splat(0xff);
+  const tic = i64x2.splat(CCW_CMD_TIC);
+  const zero = i64x2.splat(0);
+  let offset: usize = 0;
+  while (offset < READ_SIZE) {
+    const pair = v128.load(from + offset);
+    const ends = i64x2.eq(v128.and(pair, chain), zero);
+    const tics = i64x2.eq(v128.and(pair, cmd), tic);
+    if (v128.any_true(v128.or(ends, tics))) break;
+    v128.store(host + offset, pair);
+    offset += 16;
+  }
+  return <u32>(offset >> 3);
 }
 
 /**

@@ -14,10 +14,8 @@ import {
   CCWCHAIN_TRANSLATED,
   CCW_CMD_NOOP,
   CCW_FLAG_IDA,
-  CP_BLOCK_SHIFT,
   CP_CHAIN_BRK,
   CP_CHAIN_COUNT,
-  CP_IDAW_SIZE,
   CP_IOMMU,
   CP_STATE,
   CP_STATE_NONE,
@@ -34,7 +32,7 @@ import {
 import { iommu_read } from '../iommu/rw';
 import { get_be64, put_be64 } from '../mem';
 import { ccw_cda, ccw_cmd, ccw_count, ccw_is_idal, ccw_is_tic, ccw_with_cda } from './ccw';
-import { CHAIN_GAP, chain_at, chain_room, cp_free } from './cp';
+import { CHAIN_GAP, chain_at, chain_room, cp_free, cp_set_geometry } from './cp';
 import { idal_fill } from './idal';
 import { block_with_room, pins_close, pins_open } from './page_array';
 
@@ -64,8 +62,7 @@ export function cp_init_flat(cp: usize, iommu: usize, word1: u32, buffer: usize,
   store<u32>(cp, <u32>(host + (<usize>len << 3) + CHAIN_GAP), CP_CHAIN_BRK);
   store<u32>(cp, <u32>iommu, CP_IOMMU);
   store<u32>(cp, word1, CP_WORD1);
-  store<u32>(cp, 8, CP_IDAW_SIZE);
-  store<u32>(cp, PAGE_SHIFT_4K, CP_BLOCK_SHIFT);
+  cp_set_geometry(cp, 8, PAGE_SHIFT_4K);
   store<u32>(cp, CP_STATE_TRANSLATED, CP_STATE);
   // A TIC may lead behind the last CCW: what a device finds there is no CCW.
   memory.fill(host + (<usize>len << 3), 0, SLOTS - (len << 3));

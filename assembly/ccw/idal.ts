@@ -5,7 +5,7 @@ import {
   BLOCK_BRK, BLOCK_PINS, CCW_FLAG_IDA, CP_BLOCK_SHIFT, CP_IDAW_SIZE, CP_IOMMU, CP_MODE, CP_WORD, EINVAL, ENOMEM, PIN_COUNT, PIN_PAGE,
   PIN_SIZE, PROT_READ, PROT_WRITE, PTE_FRAME, PTE_IDAW,
 } from '../abi';
-import { PIN_NEW, PTE_FRESH, PTE_FRESH_MASK, PTE_PIN, entries_height, entries_root, iommu_window, pte_find, pte_find_low, pte_pinnable } from '../iommu/direct';
+import { PIN_NEW, PTE_FRESH, PTE_FRESH_MASK, PTE_PIN, iommu_window, leaf_pte, low_leaf, low_limit, low_node, low_nodes, pte_find, pte_pinnable } from '../iommu/direct';
 import { pin_page_run } from '../iommu/pfn';
 import { iommu_read } from '../iommu/rw';
 import { get_be32, get_be64 } from '../mem';
@@ -99,19 +99,22 @@ export function idal_fill(cp: usize, block: usize, idal: usize, n: usize, list: 
  * @returns how many words are done; their pins are the block's newest.
  */
 function fill_fresh(cp: usize, block: usize, idal: usize, n: usize, list: usize, first: u64): usize {
-  const iommu = <usize>load<u32>(cp, CP_IOMMU);
   const end = list + (n << 3);
   // The host's list lies as far from the guest's all the way.
   const away = idal - list;
-  const root = entries_root(iommu);
-  const height = entries_height(iommu);
   let pins = <usize>load<u32>(block, BLOCK_PINS);
   let word = bswap<u64>(first);
+  const nodes = low_nodes(load<u32>(cp, CP_IOMMU));
+  const limit = low_limit(load<u32>(cp, CP_IOMMU));
   let at = list;
   while (<u32>word == 0) {
     const page = bswap<u32>(<u32>(word >> 32)) >> 12;
-    const entry = pte_find_low(root, height, page);
-    if (entry == 0) break;
+    if (page >= limit) break;
+    const node = low_node(nodes, page);
+    if (node == 0) break;
+    const leaf = low_leaf(node, page);
+    if (leaf == 0) break;
+    const entry = leaf_pte(leaf, page);
     const pte = load<u64>(entry, PTE_FRAME);
     if ((pte & PTE_FRESH_MASK) != PTE_FRESH) break;
     store<u64>(entry, pte + PTE_PIN, PTE_FRAME);

@@ -50,35 +50,45 @@ export const PTE_FRESH_MASK: u64 = 0xffffffff00000000 | PTE_FRESH;
 @inline
 export function pte_find(iommu: usize, page: u64): usize {
   const leaf = radix_get(iommu + ENTRIES, page >> LEAF_SHIFT);
-  return leaf == 0 ? 0 : leaf + ((<usize>page & 63) << 4);
+  return leaf == 0 ? 0 : leaf_pte(leaf, <u32>page);
 }
 
 /**
- * The same for a page below 4 GiB, where the table has at most two inner levels on the way of all but giants: what a loop over many
- * pages uses. @param root, height of the table (entries_root, entries_height).
+ * For loops over pages below 4 GiB: where the inner nodes stand by page >> 16, and from which page on there are none. With one level
+ * of inner nodes that is the root alone. A table of another height has none here: pte_find walks it.
  */
 // @ts-expect-error: decorator
 @inline
-export function pte_find_low(root: usize, height: u32, page: u32): usize {
-  let node = root;
-  if (height == 2) {
-    node = load<u32>(root + (page >> 16 << 2));
-    if (node == 0) return 0;
-  } else if (height != 1 || page >> 16 != 0) return 0;
-  const leaf = <usize>load<u32>(node + ((page >> LEAF_SHIFT & 1023) << 2));
-  return leaf == 0 ? 0 : leaf + ((page & 63) << 4);
+export function low_nodes(iommu: usize): usize {
+  return load<u32>(iommu + ENTRIES, RADIX_HEIGHT) == 2 ? <usize>load<u32>(iommu + ENTRIES, RADIX_ROOT) : iommu + ENTRIES + RADIX_ROOT;
 }
 
 // @ts-expect-error: decorator
 @inline
-export function entries_root(iommu: usize): usize {
-  return <usize>load<u32>(iommu + ENTRIES, RADIX_ROOT);
+export function low_limit(iommu: usize): u32 {
+  const height = load<u32>(iommu + ENTRIES, RADIX_HEIGHT);
+  return height == 2 ? 1 << 20 : height == 1 ? 1 << 16 : 0;
 }
 
+/** The inner node on the way to a page below the limit, or 0. */
 // @ts-expect-error: decorator
 @inline
-export function entries_height(iommu: usize): u32 {
-  return load<u32>(iommu + ENTRIES, RADIX_HEIGHT);
+export function low_node(nodes: usize, page: u32): usize {
+  return <usize>load<u32>(nodes + (page >> 16 << 2));
+}
+
+/** The leaf of a page below its inner node, or 0. */
+// @ts-expect-error: decorator
+@inline
+export function low_leaf(node: usize, page: u32): usize {
+  return <usize>load<u32>(node + ((page >> LEAF_SHIFT & 1023) << 2));
+}
+
+/** The entry of a page in its leaf. */
+// @ts-expect-error: decorator
+@inline
+export function leaf_pte(leaf: usize, page: u32): usize {
+  return leaf + ((page & 63) << 4);
 }
 
 /**

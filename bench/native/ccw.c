@@ -60,6 +60,19 @@ static inline struct pte *pte_find(const struct iommu *io, uint64_t page)
 	return leaf ? leaf + (page & 63) : NULL;
 }
 
+/* Loops over pages below 4 GiB: inner nodes by page >> 16, and the page from which on there are none. */
+static inline void *const *low_nodes(const struct iommu *io) { return io->height == 2 ? io->root : &io->root; }
+static inline uint32_t low_limit(const struct iommu *io) { return io->height == 2 ? 1 << 20 : io->height == 1 ? 1 << 16 : 0; }
+
+static inline struct pte *low_pte(void *const *nodes, uint32_t page)
+{
+	void **node = nodes[page >> 16];
+	if (!node)
+		return NULL;
+	struct pte *leaf = node[page >> 6 & 1023];
+	return leaf ? leaf + (page & 63) : NULL;
+}
+
 static inline struct pte *page_lookup(struct iommu *io, uint64_t iova)
 {
 	uint64_t index = iova >> 18;
@@ -361,17 +374,52 @@ static void block_undo(struct cp *cp, struct pin *pins, struct pin *to, uint32_t
 	}
 }
 
-static NOINLINE int idal_fill(struct cp *cp, struct block *block, uint8_t *idal, size_t n, const uint8_t *list, uint64_t first)
+static inline void pins_note(struct cp *cp, uint32_t made, uint32_t newly)
+{
+	cp->made += made;
+	cp->newly += newly;
+}
+
+static inline bool fresh(const struct pte *e) { return (e->frame & 7) == 7 && !e->pins; }
+
+static size_t fill_fresh(struct cp *cp, struct block *block, uint8_t *idal, size_t n, const uint8_t *list, uint64_t first)
+{
+	void *const *nodes = low_nodes(cp->io);
+	uint32_t limit = low_limit(cp->io);
+	struct pin *pins = block->pins;
+	uint64_t word = __builtin_bswap64(first);
+	size_t i = 0;
+	while (!(uint32_t)word) {
+		uint32_t page = __builtin_bswap32(word >> 32) >> 12;
+		if (page >= limit)
+			break;
+		struct pte *e = low_pte(nodes, page);
+		if (!e || !fresh(e))
+			break;
+		e->pins = 1;
+		pins = pin_push(pins, page, e);
+		put64(idal + i * 8, e->idaw | (word & OFFSET_MASK));
+		if (++i == n)
+			break;
+		word = get64(list + i * 8);
+	}
+	block->pins = pins;
+	pins_note(cp, i, i);
+	return i;
+}
+
+static NOINLINE int fill(struct cp *cp, struct block *block, uint8_t *idal, size_t n, const uint8_t *list, uint64_t first, size_t done,
+			 struct pin *top, uint32_t top_count)
 {
 	struct iommu *io = cp->io;
 	uint32_t mode = io->mode, made = 0, newly = 0;
 	bool wide = cp->idaw_size == 8;
 	uint64_t size = 1ull << cp->block_shift, wrap = wide ? UINT64_MAX : UINT32_MAX;
-	struct pin *top = block->pins, *pins = top;
-	uint32_t top_count = top->count;
-	uint64_t last = top->page, address = first, word = (uint64_t)__builtin_bswap32((uint32_t)first) << 32;
-	uint8_t *end = idal + n * 8;
-	for (uint8_t *to = idal;;) {
+	struct pin *pins = block->pins;
+	uint64_t last = pins->page, address = first;
+	if (done)
+		address = __builtin_bswap64(get64(list + done * 8));
+	for (size_t i = done;;) {
 		uint64_t page = address >> 12;
 		struct pte *e = pte_find(io, page);
 		if (pinnable(e, mode)) {
@@ -381,9 +429,9 @@ static NOINLINE int idal_fill(struct cp *cp, struct block *block, uint8_t *idal,
 		} else {
 			int result = pin_slowly(io, page, &e);
 			if (result != 1) {
-				cp->made += made;
-				cp->newly += newly;
+				pins_note(cp, made, newly);
 				block_undo(cp, pins, top, top_count);
+				block->pins = top;
 				return result;
 			}
 		}
@@ -392,27 +440,32 @@ static NOINLINE int idal_fill(struct cp *cp, struct block *block, uint8_t *idal,
 			last = page;
 		} else
 			pins->count++;
-		put64(to, e->idaw | (word & OFFSET_MASK));
-		to += 8;
-		if (to == end)
+		put64(idal + i * 8, e->idaw | (((uint64_t)__builtin_bswap32((uint32_t)address) << 32) & OFFSET_MASK));
+		if (++i == n)
 			break;
-		if (!list) {
+		if (!list)
 			address = ((address + size) & ~(size - 1)) & wrap;
-			word = (uint64_t)__builtin_bswap32((uint32_t)address) << 32;
-		} else if (wide) {
-			list += 8;
-			word = get64(list);
-			address = __builtin_bswap64(word);
-		} else {
-			list += 4;
-			address = __builtin_bswap32(get32(list));
-			word = (uint64_t)__builtin_bswap32((uint32_t)address) << 32;
-		}
+		else if (wide)
+			address = __builtin_bswap64(get64(list + i * 8));
+		else
+			address = __builtin_bswap32(get32(list + i * 4));
 	}
 	block->pins = pins;
-	cp->made += made;
-	cp->newly += newly;
+	pins_note(cp, made, newly);
 	return 0;
+}
+
+static NOINLINE int idal_fill(struct cp *cp, struct block *block, uint8_t *idal, size_t n, const uint8_t *list, uint64_t first)
+{
+	struct pin *top = block->pins;
+	uint32_t count = top->count;
+	size_t done = 0;
+	if (list && cp->idaw_size == 8 && cp->io->mode == 2) {
+		done = fill_fresh(cp, block, idal, n, list, first);
+		if (done == n)
+			return 0;
+	}
+	return fill(cp, block, idal, n, list, first, done, top, count);
 }
 
 static NOINLINE int ccw_translate(struct cp *cp, uint8_t *at, uint64_t w)
@@ -462,86 +515,105 @@ static NOINLINE int ccw_translate(struct cp *cp, uint8_t *at, uint64_t w)
 static inline bool is_plain(uint64_t w)
 {
 	uint32_t cmd = w & 0xff;
-	return !(w & ((IDA | SKIP) << 8)) && (uint32_t)w >> 16 && cmd != TIC && cmd != NOOP;
+	return !(w & ((IDA | SKIP) << 8)) && cmd != TIC && cmd != NOOP;
+}
+
+/* Plain CCWs each of which has a page below 4 GiB to itself. */
+static NOINLINE uint8_t *fresh_run(struct cp *cp, struct block *block, uint8_t *at, uint8_t *stop)
+{
+	uint8_t *head = at, *brk = block->brk;
+	uint32_t block_size = 1u << cp->block_shift, again = 0, limit = low_limit(cp->io);
+	void *const *nodes = low_nodes(cp->io);
+	struct pin *pins = block->pins;
+	for (; at < stop; at += 8, brk += 8) {
+		uint64_t w = get64(at);
+		uint32_t cda = ccw_cda(w), page = cda >> 12;
+		if (page >= limit || !is_plain(w) || ccw_count(w) - 1 >= block_size - (cda & (block_size - 1)))
+			break;
+		struct pte *e = low_pte(nodes, page);
+		if (!e || (e->frame & 7) != 7)
+			break;
+		if (e->pins) {
+			if (pins->page == page)
+				break;
+			again++;
+		}
+		e->pins++;
+		pins = pin_push(pins, page, e);
+		put64(brk, e->idaw | (w & OFFSET_MASK));
+		put64(at, with_cda(w, brk, IDA));
+	}
+	block->brk = brk;
+	block->pins = pins;
+	pins_note(cp, (at - head) >> 3, ((at - head) >> 3) - again);
+	return at;
+}
+
+/* Plain CCWs that all lie in the page of the newest pin. */
+static NOINLINE uint8_t *same_run(struct cp *cp, struct block *block, uint8_t *at, uint8_t *stop)
+{
+	uint8_t *head = at, *brk = block->brk;
+	uint32_t block_size = 1u << cp->block_shift, plain = UINT32_MAX;
+	struct pin *pin = block->pins;
+	struct pte *e = pin->entry;
+	uint64_t idaw = e->idaw;
+	const uint64_t mask = 0x00f0ffff00000000ull;
+	uint64_t page = pin->page >> 20 ? 1 : (uint64_t)__builtin_bswap32((uint32_t)pin->page << 12) << 32;
+	for (; at < stop; at += 8, brk += 8) {
+		uint64_t w = get64(at);
+		if ((w & mask) != page)
+			break;
+		if ((w & 0xffff) != plain) {
+			if (!is_plain(w))
+				break;
+			plain = w & 0xffff;
+		}
+		if (ccw_count(w) - 1 >= block_size - (ccw_cda(w) & (block_size - 1)))
+			break;
+		put64(brk, idaw | (w & OFFSET_MASK));
+		put64(at, with_cda(w, brk, IDA));
+	}
+	uint32_t count = (at - head) >> 3;
+	if (count) {
+		block->brk = brk;
+		pin->count += count;
+		e->pins += count;
+		pins_note(cp, count, 0);
+	}
+	return at;
 }
 
 static NOINLINE int chain_translate(struct cp *cp, struct chain *chain)
 {
-	struct iommu *io = cp->io;
-	uint32_t mode = io->mode, block_size = 1u << cp->block_shift, made = 0, newly = 0, more = 0;
 	uint8_t *at = chain->host, *tail = at + chain->len * 8;
-	struct block *block = cp->blocks;
-	uint8_t *brk = block->brk;
-	struct pin *pins = block->pins;
-	uint64_t page = pins->page;
-	struct pte *entry = pins->entry;
 	int result = 0;
-	for (; at < tail; at += 8) {
+	while (at < tail) {
 		uint64_t w = get64(at);
-		uint32_t cda = ccw_cda(w);
-		if (is_plain(w) && (cda & (block_size - 1)) + ccw_count(w) <= block_size && brk + 8 + sizeof(struct pin) <= (uint8_t *)pins) {
-			if (cda >> 12 == page) {
-				more++;
-				put64(brk, entry->idaw | (w & OFFSET_MASK));
-				put64(at, with_cda(w, brk, IDA));
-				brk += 8;
-				continue;
-			}
-			struct pte *e = pte_find(io, cda >> 12);
-			if (pinnable(e, mode)) {
-				if (more) {
-					pins->count += more;
-					entry->pins += more;
-					made += more;
-					more = 0;
-				}
-				newly += e->pins == 0;
-				e->pins++;
-				made++;
-				page = cda >> 12;
-				entry = e;
-				pins = pin_push(pins, page, e);
-				put64(brk, e->idaw | (w & OFFSET_MASK));
-				put64(at, with_cda(w, brk, IDA));
-				brk += 8;
+		if (is_plain(w)) {
+			struct block *block = cp->blocks;
+			size_t room = ((uint8_t *)block->pins - block->brk) / (8 + sizeof(struct pin));
+			uint8_t *stop = (size_t)(tail - at) / 8 < room ? tail : at + room * 8, *to = at;
+			if (cp->io->mode == 2)
+				to = fresh_run(cp, block, to, stop);
+			if (to != stop)
+				to = same_run(cp, block, to, stop);
+			if (to != at) {
+				at = to;
 				continue;
 			}
 		}
-		if (more) {
-			pins->count += more;
-			entry->pins += more;
-			made += more;
-			more = 0;
-		}
-		block->brk = brk;
-		block->pins = pins;
 		if (is_tic(w)) {
-			struct chain *c = chain_find(cp, cda);
-			if (!c)
-				result = -EFAULT_;
+			struct chain *c = chain_find(cp, ccw_cda(w));
+			if (c)
+				put64(at, with_cda(w, c->host + (ccw_cda(w) - c->iova), 0));
 			else
-				put64(at, with_cda(w, c->host + (cda - c->iova), 0));
+				result = -EFAULT_;
 		} else
 			result = ccw_translate(cp, at, w);
 		if (result < 0)
 			break;
-		block = cp->blocks;
-		brk = block->brk;
-		pins = block->pins;
-		page = pins->page;
-		entry = pins->entry;
+		at += 8;
 	}
-	if (more) {
-		pins->count += more;
-		entry->pins += more;
-		made += more;
-	}
-	if (!result) {
-		block->brk = brk;
-		block->pins = pins;
-	}
-	cp->made += made;
-	cp->newly += newly;
 	chain->translated = (at - chain->host) >> 3;
 	return result;
 }

@@ -17,6 +17,8 @@
 //   030    8   notifications, one bit for each own buffer; reading gives and clears them
 //   038    4   number of the own buffer that the last register command made
 //   03c    4   blocks delivered (read only)
+import type { StatefulHardware } from './device_state.ts';
+import { ISM_STATE_SIZE, loadIsm, saveIsm } from './ism_state.ts';
 import type { Width } from './pci_device.ts';
 import { PFT_ISM, ZpciDevice } from './zpci_hardware.ts';
 
@@ -87,16 +89,24 @@ export class IsmFabric {
   withdrawAll(owner: Ism): void {
     for (const [token, buffer] of this.#buffers) if (buffer.owner === owner) this.#buffers.delete(token);
   }
-  /** The buffer a token stood for is still the one there. */
-  isLive(token: bigint, buffer: Buffer): boolean {
-    return this.#buffers.get(token) === buffer;
+  /** Offers a buffer under the token that it had in another machine. @returns false: the token is somebody else's. */
+  restore(token: bigint, buffer: Buffer): boolean {
+    const other = this.#buffers.get(token);
+    if (other !== undefined && other.owner !== buffer.owner) return false;
+    this.#buffers.set(token, buffer);
+    if (token >> 8n >= this.#nextToken) this.#nextToken = (token >> 8n) + 1n;
+    return true;
   }
 }
 
-export class Ism extends ZpciDevice {
-  readonly gid: bigint;
+export class Ism extends ZpciDevice implements StatefulHardware {
+  readonly stateModel = 'ism ';
+  readonly stateVersion = 1;
+  readonly stateSize = ISM_STATE_SIZE;
+  gid: bigint;
   readonly #fabric: IsmFabric;
-  readonly #slots = new Map<number, { token: bigint; buffer: Buffer }>();
+  /** Attached tokens by slot, own tokens by number. A token whose buffer is gone finds nothing; tokens are never used again. */
+  readonly #slots = new Map<number, bigint>();
   readonly #own = new Map<number, bigint>();
   #iova = 0n;
   #length = 0;
@@ -151,6 +161,44 @@ export class Ism extends ZpciDevice {
     this.#blocks = 0;
     this.#notified = 0n;
   }
+
+  saveState(into: DataView): void {
+    const own = [...this.#own].map(([number, token]) => ({ ...this.#fabric.find(token)!, number, token }));
+    saveIsm(
+      {
+        gid: this.gid,
+        iova: this.#iova,
+        token: this.#token,
+        notified: this.#notified,
+        words: [this.#length, this.#slot, this.#status, this.#buffer, this.#blocks],
+        own: own.map(({ number, length, iova, token }) => ({ number, length, iova, token })),
+        slots: [...this.#slots].map(([slot, token]) => ({ slot, token })),
+      },
+      into,
+    );
+  }
+
+  /** Own buffers are offered under the tokens they had, so that peers that came along find them. */
+  loadState(from: DataView): boolean {
+    const state = loadIsm(from, BUFFERS, SLOTS, SLOT_SIZE);
+    if (state === null) return false;
+    if (state.own.some(({ token }) => (this.#fabric.find(token)?.owner ?? this) !== this)) return false;
+    this.onReset();
+    this.gid = state.gid;
+    this.#iova = state.iova;
+    this.#token = state.token;
+    this.#notified = state.notified;
+    [this.#length, this.#slot, this.#status, this.#buffer, this.#blocks] = state.words;
+    for (const { number, length, iova, token } of state.own) {
+      this.#fabric.restore(token, { owner: this, number, iova, length });
+      this.#own.set(number, token);
+    }
+    for (const { slot, token } of state.slots) this.#slots.set(slot, token);
+    return true;
+  }
+
+  /** Nothing of it happens by itself. */
+  resume(): void {}
 
   override storeBlock(bar: number, offset: number, block: Uint8Array): boolean {
     if (bar === ISM_DATA_BAR) return this.#deliver(offset, block);
@@ -262,12 +310,11 @@ export class Ism extends ZpciDevice {
         for (const [number, token] of this.#own) if (token === this.#token) this.#own.delete(number);
         return ISM_STATUS_DONE;
       case ISM_COMMAND_ATTACH: {
-        const buffer = this.#fabric.find(this.#token);
-        if (buffer === undefined) return ISM_STATUS_BUFFER;
+        if (this.#fabric.find(this.#token) === undefined) return ISM_STATUS_BUFFER;
         let slot = 0;
         while (this.#slots.has(slot)) slot++;
         if (slot >= SLOTS) return ISM_STATUS_ROOM;
-        this.#slots.set(slot, { token: this.#token, buffer });
+        this.#slots.set(slot, this.#token);
         this.#slot = slot;
         return ISM_STATUS_DONE;
       }
@@ -282,16 +329,13 @@ export class Ism extends ZpciDevice {
   #deliver(offset: number, block: Uint8Array): boolean {
     const slot = (offset & (ISM_NOTIFY - 1)) >>> ISM_SLOT_SHIFT;
     const at = offset & (SLOT_SIZE - 1);
-    const target = this.#slots.get(slot);
-    if (
-      target === undefined ||
-      !this.#fabric.isLive(target.token, target.buffer) ||
-      at + block.length > target.buffer.length
-    ) {
+    const token = this.#slots.get(slot);
+    const target = token === undefined ? undefined : this.#fabric.find(token);
+    if (target === undefined || at + block.length > target.length) {
       this.#status = ISM_STATUS_BUFFER;
       return false;
     }
-    const { owner, iova, number } = target.buffer;
+    const { owner, iova, number } = target;
     const moved = owner.dma.write(iova + BigInt(at), block);
     if (typeof moved !== 'number' || moved < 0) {
       this.#status = ISM_STATUS_MEMORY;

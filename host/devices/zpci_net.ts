@@ -7,6 +7,7 @@
 //   02c  4  length of the last frame received              030  4  status: 0 done, 1 bad length, 2 transmit memory, 3 receive memory
 //   034  4  frames received    1000..1fff  transmit window, plain storage
 // BAR2, 4 KiB: MSI-X table of 2 vectors (0 received, 1 sent), pending bits at 800.
+import type { StatefulHardware } from './device_state.ts';
 import type { Width } from './pci_device.ts';
 import { ZpciDevice } from './zpci_hardware.ts';
 
@@ -22,7 +23,11 @@ const REG_STATUS = 0x30;
 const REG_FRAMES = 0x34;
 const WRITABLE: readonly number[] = [0x10, 0x14, 0x18, 0x20, 0x24, 0x28];
 
-export class ZpciNet extends ZpciDevice {
+export class ZpciNet extends ZpciDevice implements StatefulHardware {
+  readonly stateModel = 'znet';
+  readonly stateVersion = 1;
+  /** Registers, then the window; the MSI-X table belongs to the host. */
+  readonly stateSize = 0x40 + WINDOW_SIZE;
   readonly #registers = new DataView(new ArrayBuffer(0x40));
   readonly #window = new Uint8Array(WINDOW_SIZE);
 
@@ -48,6 +53,23 @@ export class ZpciNet extends ZpciDevice {
     registers.setBigUint64(8, 0x0000_0200_5a4e_0001n, true);
     this.#window.fill(0);
   }
+
+  saveState(into: DataView): void {
+    const bytes = new Uint8Array(into.buffer, into.byteOffset, this.stateSize);
+    bytes.set(new Uint8Array(this.#registers.buffer));
+    bytes.set(this.#window, 0x40);
+  }
+
+  loadState(from: DataView): boolean {
+    if (from.getUint32(0, true) !== ID) return false;
+    const bytes = new Uint8Array(from.buffer, from.byteOffset, this.stateSize);
+    new Uint8Array(this.#registers.buffer).set(bytes.subarray(0, 0x40));
+    this.#window.set(bytes.subarray(0x40));
+    return true;
+  }
+
+  /** A frame is sent within the write that asks for it. */
+  resume(): void {}
 
   protected override read(bar: number, offset: number, width: Width): number {
     if (bar !== 0) return 0;

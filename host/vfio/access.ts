@@ -99,16 +99,17 @@ export class AccessGate {
    */
   mapping(mapping: Mapping, offset: bigint): Mapping {
     if (mapping.kind !== 'io') return mapping;
-    const place = this.#place(offset);
-    if (place !== undefined && TOLERATED[place.kind]) return mapping;
     const { io } = mapping;
-    const open = (): boolean => {
-      if (!this.#live) this.#violated('mmap');
-      return this.#live;
+    const open = (at: number): boolean => {
+      if (this.#live) return true;
+      const place = this.#place(offset + BigInt(at));
+      if (place !== undefined && TOLERATED[place.kind]) return true;
+      this.#violated('mmap');
+      return false;
     };
     const guarded: IoMapping = {
-      read: (at, into) => open() && io.read(at, into),
-      write: (at, from) => open() && io.write(at, from),
+      read: (at, into) => open(at) && io.read(at, into),
+      write: (at, from) => open(at) && io.write(at, from),
     };
     return { kind: 'io', io: guarded };
   }

@@ -22,8 +22,12 @@ export interface OpenMachine {
   running: boolean;
 }
 
-/** @param devices each in a group of its own or as described; all in one container with `ramSize` bytes of RAM at iova 0. */
-export async function openMachine(devices: readonly DeviceDescription[], ramSize = 65536): Promise<OpenMachine> {
+/** @param devices each in a group of its own or as described; all in one container with `ramSize` bytes of RAM at `iova`. */
+export async function openMachine(
+  devices: readonly DeviceDescription[],
+  ramSize = 65536,
+  iova = 0n,
+): Promise<OpenMachine> {
   const clock = new ManualClock();
   const vfio = await createVfio({ clock, machine: { devices, memory: 8 << 20 } });
   const container = vfio.open('/dev/vfio/vfio');
@@ -43,9 +47,9 @@ export async function openMachine(devices: readonly DeviceDescription[], ramSize
   vfio.ioctl(
     container,
     VFIO_IOMMU_MAP_DMA,
-    new VfioIommuType1DmaMap({ flags: 3, vaddr: address, iova: 0n, size: BigInt(ramSize) }),
+    new VfioIommuType1DmaMap({ flags: 3, vaddr: address, iova, size: BigInt(ramSize) }),
   );
-  const ram = { name: 'ram', address, size: ramSize, iova: 0n };
+  const ram = { name: 'ram', address, size: ramSize, iova };
   const machine: OpenMachine = {
     vfio,
     clock,

@@ -247,11 +247,20 @@ export function reportError(device: VfioPciDevice): void {
   device.irqs.err.signal();
 }
 
-/** Kinds of access for the migration matrix: configuration space is tolerated while stopped, everything else is the device's. */
+/**
+ * Kinds of access for the migration matrix: configuration space and the MSI-X table are tolerated while stopped, a driver's own regions start something,
+ * the rest is the device's.
+ */
 export function coreAccess(device: VfioPciDevice, offset: bigint): { kind: AccessKind; left: bigint } | undefined {
   const index = Number(offset >> 40n);
   const info = index < 0 ? null : regionInfo(device, index);
   if (info === null) return undefined;
   const pos = offset & ((1n << 40n) - 1n);
-  return { kind: index === VFIO_PCI_CONFIG_REGION_INDEX ? 'config' : 'mmio', left: info.size - pos };
+  const left = info.size - pos;
+  if (index >= VFIO_PCI_NUM_REGIONS) return { kind: 'request', left };
+  if (index === VFIO_PCI_CONFIG_REGION_INDEX) return { kind: 'config', left };
+  const table = index === device.msixBar ? BigInt(device.msixOffset) : -1n;
+  const tableEnd = table + BigInt(device.msixSize);
+  if (table < 0n || pos >= tableEnd) return { kind: 'mmio', left };
+  return pos < table ? { kind: 'mmio', left: table - pos } : { kind: 'config', left: tableEnd - pos };
 }

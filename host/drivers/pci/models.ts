@@ -53,11 +53,19 @@ function migrates(description: DeviceDescription): boolean {
   return driver === MIGRATABLE_PCI_OPS.name;
 }
 
-function add(context: ModelContext, hw: PciDevice & StatefulHardware, options: VfioPciOptions): void {
-  const { vfio, description } = context;
-  const device = migrates(description)
+/** Binds a function to the driver that its entry names. @throws TypeError there is no such driver. */
+export function bindDriver(
+  { vfio, description }: ModelContext,
+  hw: PciDevice & StatefulHardware,
+  options: VfioPciOptions,
+): VfioPciDevice {
+  return migrates(description)
     ? new MigratablePciDevice(vfio, description.name, hw, options)
     : new VfioPciDevice(vfio, description.name, VFIO_PCI_OPS, hw, options);
+}
+
+function add(context: ModelContext, hw: PciDevice & StatefulHardware, options: VfioPciOptions): void {
+  const device = bindDriver(context, hw, options);
   context.addPhysical(device, context.pciIommu);
   context.addActions(pciActions(device));
 }

@@ -47,6 +47,7 @@ export class PciResetDomain {
     for (const device of this.devices) device.hw.reset();
     this.devices.forEach((device, i) => {
       restoreHostState(device, saved[i]!);
+      device.migration?.reset();
       device.needsReset = false;
     });
   }

@@ -1,13 +1,12 @@
 // The zPCI models of a machine, `ism` and `zpci-net`: hardware, the s390 hook, vfio-pci, and the unit in front (spec script, "Default machine").
 // ISM functions of one instance can reach each other. Further ones are entries of their own: {"model": "ism", "name": "0003:00:00.0"}.
+import type { StatefulHardware } from '../../devices/device_state.ts';
 import { Ism, IsmFabric } from '../../devices/ism.ts';
 import type { ModelContext } from '../../devices/model.ts';
 import type { ZpciDevice } from '../../devices/zpci_hardware.ts';
 import { ZpciNet } from '../../devices/zpci_net.ts';
 import type { Vfio } from '../../vfio/vfio.ts';
-import { VfioPciDevice } from './device.ts';
-import { pciActions } from './models.ts';
-import { VFIO_PCI_OPS } from './vfio_pci.ts';
+import { bindDriver, pciActions } from './models.ts';
 import { Zdev } from './zdev.ts';
 
 const fabrics = new WeakMap<Vfio, IsmFabric>();
@@ -21,9 +20,9 @@ function fabricOf(vfio: Vfio): IsmFabric {
 /** Function index: the segment of the PCI address, as on the real machine. */
 const indexOf = ({ description }: ModelContext): number => Number.parseInt(description.name.slice(0, 4), 16);
 
-function add(context: ModelContext, hw: ZpciDevice): void {
+function add(context: ModelContext, hw: ZpciDevice & StatefulHardware): void {
   const zdev = new Zdev(hw);
-  const device = new VfioPciDevice(context.vfio, context.description.name, VFIO_PCI_OPS, hw, { arch: zdev });
+  const device = bindDriver(context, hw, { arch: zdev });
   context.addPhysical(device, zdev.iommu);
   context.addActions(pciActions(device));
 }

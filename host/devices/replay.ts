@@ -4,7 +4,7 @@ import { direction, ENDED, UNIT_CHECK } from '../css/cio.ts';
 import type { ChannelDevice, CommandEnd, Transfer } from '../css/device.ts';
 import { SCSW_CPA, SCSW_SIZE, SCSW_STCTL_PRIMARY } from '../css/schib.ts';
 import { fromHex, type Recording } from './recording.ts';
-import { type PlannedCommand, planCommands } from './replay_plan.ts';
+import { givenBytes, type PlannedCommand, planCommands } from './replay_plan.ts';
 
 const PREFETCH_AND_ESW_FORMAT = 0x04400000;
 const ECW = 32;
@@ -44,9 +44,9 @@ export class ReplayDevice implements ChannelDevice {
         this.fetched.push(bytes);
         if (bytes.length !== planned.length) this.#deviates(number, `gave ${bytes.length} bytes of ${planned.length}`);
       }
-    } else if (planned.bytes.length > 0) {
-      const taken = transfer.store(planned.bytes);
-      if (taken !== planned.bytes.length) this.#deviates(number, `took ${taken} bytes of ${planned.bytes.length}`);
+    } else if (planned.length > 0) {
+      const taken = transfer.store(givenBytes(planned));
+      if (taken !== planned.length) this.#deviates(number, `took ${taken} bytes of ${planned.length}`);
     }
     return {
       unitStatus: planned.unitStatus,

@@ -22,8 +22,10 @@ export interface PlannedCommand {
   readonly addresses: readonly number[];
   /** Bytes that go through the whole chain. */
   readonly length: number;
-  /** Bytes the device gives (read and sense commands), `length` of them; zeros where the recording is silent. */
-  readonly bytes: Uint8Array;
+  /** The device gives data (read and sense commands). */
+  readonly gives: boolean;
+  /** What was recorded of them. */
+  readonly pieces: ReadonlyArray<{ readonly offset: number; readonly bytes: Uint8Array }>;
   readonly unitStatus: number;
   /** Without PCI and incorrect length. */
   readonly channelStatus: number;
@@ -37,8 +39,15 @@ interface Visit {
   readonly ccw: Ccw;
 }
 
+/** What the device gives in a command: `length` bytes, zeros where the recording is silent. */
+export function givenBytes({ gives, length, pieces }: PlannedCommand): Uint8Array {
+  const given = new Uint8Array(gives ? length : 0);
+  for (const { offset, bytes } of pieces) given.set(bytes, offset);
+  return given;
+}
+
 /** Bound of the walk beyond what was recorded. */
-const WALK_LIMIT = 100_000;
+const WALK_LIMIT = 10_000;
 
 /** The recorded visits, and beyond them the walk to the CCW that the outcome names. */
 function visits(recording: Recording, image: GuestImage): Visit[] {
@@ -127,13 +136,13 @@ export function planCommands(recording: Recording): PlannedCommand[] {
     }
     const moved = ccws.map(({ ccw }, i) => Math.max(0, ccw.count - (i === ccws.length - 1 ? status.residual : 0)));
     const length = moved.reduce((sum, count) => sum + count, 0);
-    const bytes = new Uint8Array(direction(ccws[0]!.ccw.command) === 'write' ? 0 : length);
-    if (bytes.length > 0) fillResults(bytes, image, ccws, moved, results);
+    const gives = direction(ccws[0]!.ccw.command) !== 'write';
     return {
       command: ccws[0]!.ccw.command,
       addresses,
       length,
-      bytes,
+      gives,
+      pieces: gives ? takeResults(image, ccws, moved, results) : [],
       unitStatus: status.unit,
       channelStatus: status.channel & ~(CHANNEL_PCI | INCORRECT_LENGTH),
       incorrectLength: (status.channel & INCORRECT_LENGTH) !== 0,
@@ -144,17 +153,18 @@ export function planCommands(recording: Recording): PlannedCommand[] {
 
 type Result = NonNullable<Recording['result']>[number];
 
-/** Puts the recorded bytes (each area's prefix) where they belong in the command's data. */
-function fillResults(bytes: Uint8Array, image: GuestImage, ccws: Visit[], moved: number[], results: Result[]): void {
+/** Takes the recorded bytes (each area's prefix) that belong to this command. */
+function takeResults(image: GuestImage, ccws: Visit[], moved: number[], results: Result[]): PlannedCommand['pieces'] {
+  const pieces: Array<{ offset: number; bytes: Uint8Array }> = [];
   let offset = 0;
   ccws.forEach(({ ccw }, index) => {
     const count = moved[index]!;
-    if ((ccw.flags & CCW_SKIP) === 0) {
+    if ((ccw.flags & CCW_SKIP) === 0 && results.length > 0) {
       let at = offset;
       for (const area of image.areas(ccw, count)) {
         const result = results[0];
         if (result !== undefined && Number(result.iova) === area.iova) {
-          bytes.set(fromHex(result.hex).subarray(0, area.len), at);
+          pieces.push({ offset: at, bytes: fromHex(result.hex).subarray(0, area.len) });
           results.shift();
         }
         at += area.len;
@@ -162,4 +172,5 @@ function fillResults(bytes: Uint8Array, image: GuestImage, ccws: Visit[], moved:
     }
     offset += count;
   });
+  return pieces;
 }

@@ -8,10 +8,14 @@ import { VFIO_IOMMU_MAP_DMA } from '../uapi/ioctl.ts';
 import { VfioIommuType1DmaMap } from '../uapi/structs.ts';
 import { CHAIN_WINDOW } from './chains.ts';
 
+/** More than any memory of ours has: making room for them fails, and counting on is of no use. */
+const TOO_MANY_PAGES = 1 << 20;
+
 /** Page numbers that the program names, ascending: storage shown, data areas, and what is read of each chain. */
 export function guestPages(recording: Recording, image: GuestImage, chainStarts: readonly number[]): number[] {
   const pages = new Set<number>();
   const add = (iova: number, length: number) => {
+    if (pages.size > TOO_MANY_PAGES) return;
     const last = Math.floor((iova + Math.max(length, 1) - 1) / PAGE_SIZE_4K);
     for (let page = Math.floor(iova / PAGE_SIZE_4K); page <= last; page++) pages.add(page);
   };
@@ -36,6 +40,17 @@ export class ReplayGuest {
     pages.forEach((page, index) => {
       this.#index.set(page, index);
     });
+    try {
+      this.#map(container, pages);
+    } catch (error) {
+      this.destroy();
+      throw error;
+    }
+    for (const { iova, bytes } of image.ranges)
+      this.#copy(iova, bytes.length, (memory, at, done) => memory.set(bytes.subarray(done, done + at.size), at.offset));
+  }
+
+  #map(container: number, pages: readonly number[]): void {
     for (let first = 0; first < pages.length; ) {
       let end = first + 1;
       while (end < pages.length && pages[end] === pages[end - 1]! + 1) end++;
@@ -44,11 +59,9 @@ export class ReplayGuest {
       map.vaddr = this.#address + BigInt(first * PAGE_SIZE_4K);
       map.iova = BigInt(pages[first]!) * BigInt(PAGE_SIZE_4K);
       map.size = BigInt((end - first) * PAGE_SIZE_4K);
-      process.ioctl(container, VFIO_IOMMU_MAP_DMA, map);
+      this.#process.ioctl(container, VFIO_IOMMU_MAP_DMA, map);
       first = end;
     }
-    for (const { iova, bytes } of image.ranges)
-      this.#copy(iova, bytes.length, (memory, at, done) => memory.set(bytes.subarray(done, done + at.size), at.offset));
   }
 
   /** Reads guest storage; zeros where nothing is mapped. */

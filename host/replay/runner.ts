@@ -83,7 +83,7 @@ export class ReplayRunner {
     return new ReplayRunner(await create({ clock, machine: { devices: [] } }), clock);
   }
 
-  /** Accesses of the channel to pages that a program had not pinned. */
+  /** Accesses to pages that a program had not pinned; the channel refuses them. */
   get violations(): number {
     return this.#machine.hardware.violations;
   }
@@ -93,27 +93,27 @@ export class ReplayRunner {
     const image = new GuestImage(recording);
     const chains = findChains(image);
     const machine = this.#machine;
-    const opened = machine.openContainer();
-    const guest = new ReplayGuest(
-      machine.instance,
-      opened.container,
-      image,
-      guestPages(recording, image, chains.starts),
-    );
-    const open = machine.openDevice(opened);
     machine.device.load(recording);
     const violations = this.violations;
+    const opened = machine.openContainer();
+    let open: OpenDevice | undefined;
+    let guest: ReplayGuest | undefined;
     let report: ReplayReport;
     try {
+      const pages = guestPages(recording, image, chains.starts);
+      guest = new ReplayGuest(machine.instance, opened.container, image, pages);
+      open = machine.openDevice(opened);
       report = this.#execute(recording, image, chains, guest, open);
     } finally {
       machine.hardware.observer = {};
-      machine.close(open);
-      guest.destroy();
+      machine.close(open ?? opened);
+      guest?.destroy();
     }
     const differences = [...report.differences, ...machine.device.deviations, ...this.#leftovers()];
     if (this.violations !== violations)
-      differences.push(`the channel touched ${this.violations - violations} pages that were not pinned`);
+      differences.push(
+        `the channel was refused ${this.violations - violations} accesses to pages that were not pinned`,
+      );
     const executed = report.executed.slice(0, EXECUTED_KEPT);
     return { ...report, executed, ok: report.ok === null ? null : differences.length === 0, differences };
   }

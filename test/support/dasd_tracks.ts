@@ -13,7 +13,7 @@ import {
 } from '../../host/devices/dasd/track.ts';
 import { Volume } from '../../host/devices/dasd/volume.ts';
 import { GuestImage, type Recording } from '../../host/devices/recording.ts';
-import { type PlannedCommand, planCommands } from '../../host/devices/replay_plan.ts';
+import { givenBytes, type PlannedCommand, planCommands } from '../../host/devices/replay_plan.ts';
 
 /** A record after the program has run. */
 export interface Written {
@@ -75,7 +75,7 @@ class Walk {
         break;
       case 0x12:
       case 0x92:
-        this.#count(planned.bytes);
+        this.#count(givenBytes(planned));
         break;
       case 0x05:
       case 0x85:
@@ -194,7 +194,9 @@ class Walk {
   }
 
   /** READ TRACK: the records as far as they were recorded, then one that makes up the length. */
-  #wholeTrack({ bytes, length }: PlannedCommand): void {
+  #wholeTrack(planned: PlannedCommand): void {
+    const { length } = planned;
+    const bytes = givenBytes(planned);
     this.#record = 0;
     this.#here = false;
     let left = length - 2 * COUNT - COUNT;

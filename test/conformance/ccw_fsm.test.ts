@@ -289,6 +289,15 @@ describe('notifications', () => {
     expect([machine.device.state, machine.device.program?.held]).toEqual(['IDLE', false]);
   });
 
+  it('unmapping pages of a program whose subchannel is gone releases it at once', () => {
+    start();
+    machine.hardware.valid = false;
+    machine.hardware.examine();
+    const unmap = new VfioIommuType1DmaUnmap({ size: 0x40000n });
+    machine.vfio.ioctl(machine.container, VFIO_IOMMU_UNMAP_DMA, unmap);
+    expect([unmap.size, machine.device.program?.held, machine.vfio.task.mm.lockedPages]).toEqual([0x40000n, false, 0]);
+  });
+
   it('unmapping pages that hold only CCWs does nothing', () => {
     machine.map(0x1000000n, 0x2000n, machine.ram + BigInt(PROGRAM));
     expect(write(request(ORB_WORD1, 0x1000000), IO)).toBe(24);

@@ -146,7 +146,10 @@ export class VfioDevice {
     if (this.dma === dma) return;
     const pins = this.openCount > 0 && this.ops.dmaUnmap !== undefined;
     // The driver lets go of everything first, also of pins that it made without the ledger.
-    if (pins && this.dma !== null) this.ops.dmaUnmap?.(this, 0n, EVERYTHING);
+    if (pins && this.dma !== null) {
+      this.ops.dmaUnmap?.(this, 0n, EVERYTHING);
+      this.ops.flushWork?.(this);
+    }
     this.dropPins();
     if (pins) this.dma?.unregisterDevice(this);
     this.dma = dma;

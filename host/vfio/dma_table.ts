@@ -152,7 +152,10 @@ export class DmaTable implements DmaProvider {
         iommu_unpin_all(this.iommu, start, last);
         return -EIO;
       }
-      for (const device of [...this.#devices]) device.ops.dmaUnmap?.(device, start, last - start + 1n);
+      for (const device of [...this.#devices]) {
+        if (tries > 0) device.ops.flushWork?.(device);
+        device.ops.dmaUnmap?.(device, start, last - start + 1n);
+      }
     }
     return 0;
   }

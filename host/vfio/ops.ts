@@ -30,6 +30,10 @@ export interface VfioDeviceOps<D extends VfioDevice = VfioDevice> {
   match?(device: D, task: Task, name: string): number;
   /** A range that may hold pins goes away: unpin everything inside before returning. Absent: the device may not pin. */
   dmaUnmap?(device: D, iova: bigint, length: bigint): void;
+  /**
+   * Pins were still there after dmaUnmap: queued work that lets go of them runs now. On Linux it would run meanwhile on another processor.
+   */
+  flushWork?(device: D): void;
   /** FEATURE ids that the core does not handle. `data` is where the feature's data lie. Absent: ENOTTY. */
   deviceFeature?(device: D, task: Task, feature: FeatureRequest): number;
   /** The device was destroyed (its last reference is gone). */

@@ -21,10 +21,12 @@ let ioas: number;
 let ram: bigint;
 let device: Device;
 let driver: CcwDevice;
+let hardware: ScriptedSubchannel;
 
 beforeEach(async () => {
   vfio = await createVfio({ clock: new ManualClock(), machine: { devices: [] } });
-  const parent = bindVfioCcw(vfio.kernel, new ScriptedSubchannel({ busId: SUBCHANNEL }));
+  hardware = new ScriptedSubchannel({ busId: SUBCHANNEL });
+  const parent = bindVfioCcw(vfio.kernel, hardware);
   if (typeof parent === 'number') throw new Error(`vfio-ccw: ${parent}`);
   const mdev = vfio.kernel.mdev.create(parent.types[0]!, UUID);
   if (typeof mdev === 'number') throw new Error(`mdev: ${mdev}`);
@@ -74,6 +76,16 @@ describe('vfio-ccw over an iommufd', () => {
     expect([driver.state, driver.program?.held, vfio.task.mm.lockedPages]).toEqual(['IDLE', false, 0]);
     iommufd.destroy(ioas);
     expect(start()).toBe(-ENOENT);
+  });
+
+  it('a program whose subchannel is gone is released before its address space goes', () => {
+    start();
+    hardware.valid = false;
+    hardware.examine();
+    expect(driver.program?.pinCount).toBe(2);
+    expect(detach()).toBe(0);
+    expect([driver.program?.held, vfio.task.mm.lockedPages]).toEqual([false, 0]);
+    iommufd.destroy(ioas);
   });
 
   it('closing leaves nothing', () => {

@@ -66,8 +66,6 @@ export class CcwDevice extends VfioDevice {
   readonly crwIrq = new EventFdSlot();
   readonly reqIrq = new EventFdSlot();
 
-  /** The last unmap notification left pins in its range. */
-  unmapAsked = false;
   /** The device is being stopped or is stopped: what it would signal is held back. */
   frozen = false;
   /** An I/O interrupt waits for the device to run again. */

@@ -86,11 +86,12 @@ export const vfioCcwOps: VfioDeviceOps<CcwDevice> = {
   /** Pages of the program go away: as a reset, which ends the program. Pages that hold only its CCWs and IDALs do not matter. */
   dmaUnmap(device, iova, length) {
     // A 2016 request pins the caller's pages, not iovas.
-    if (device.request !== null || !device.program?.iovaPinned(iova, length)) return;
-    reset(device);
-    // Asked again, still pinned: the subchannel is gone, and on Linux the queued work would have run meanwhile on another processor.
-    if (device.unmapAsked) device.notOperWork.flush();
-    device.unmapAsked = device.program.iovaPinned(iova, length);
+    if (device.request === null && device.program?.iovaPinned(iova, length)) reset(device);
+  },
+
+  /** The subchannel of a pinned program is gone: the work that releases it is queued. */
+  flushWork(device) {
+    device.notOperWork.flush();
   },
 
   release(device) {

@@ -39,6 +39,7 @@ export interface CpuDirtyLog {
   stop(): void;
 }
 
+/** What moves: a process with its RAM and open devices, and how to stop and start its processors. */
 export interface MigrationGuest {
   readonly process: VfioProcess;
   readonly ram: readonly MigrationRam[];
@@ -70,6 +71,7 @@ export interface ConvergencePolicy {
   readonly bandwidth?: number;
 }
 
+/** How to move it. Both sides take the same kind of object; what only one side uses, the other ignores. */
 export interface MigrationOptions {
   readonly clock?: Clock;
   readonly policy?: ConvergencePolicy;
@@ -88,8 +90,10 @@ export interface MigrationOptions {
   readonly onEvent?: (event: string) => void;
 }
 
+/** Where a migration is. */
 export type MigrationPhase = 'setup' | 'pre-copy' | 'stop-copy' | 'hand-over' | 'done' | 'aborted';
 
+/** What `onProgress` hears after each frame of pages and at each change of phase. */
 export interface MigrationProgress {
   readonly phase: MigrationPhase;
   readonly round: number;
@@ -104,6 +108,7 @@ export interface MigrationProgress {
   readonly estimate: number;
 }
 
+/** One pass over the dirty pages; the last one is made while the guest is stopped. */
 export interface RoundReport {
   readonly round: number;
   readonly pages: number;
@@ -117,6 +122,7 @@ export interface RoundReport {
  */
 export type MigrationOutcome = 'committed' | 'aborted' | 'in-doubt';
 
+/** How a migration went. */
 export interface MigrationReport {
   readonly id: string;
   readonly side: 'source' | 'destination';

@@ -65,7 +65,7 @@ describe('PCI functions migrate', () => {
     expect(call(0x10001)).toBe(-ENOTTY);
     expect(call(0x20006)).toBe(-ENOTTY);
     expect(call(0x4000c)).toBe(-EINVAL);
-    await expect(openMachine([{ ...EDU, driver: 'nvme' }])).rejects.toThrow(/driver is vfio-pci/);
+    await expect(openMachine([{ ...EDU, driver: 'vfio-nvme' }])).rejects.toThrow(/driver is vfio-pci/);
   });
 
   it('a copy in flight is frozen at the source and ends at the destination, with its interrupt', async () => {

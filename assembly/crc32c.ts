@@ -1,5 +1,5 @@
 // CRC32C (Castagnoli, reflected polynomial 0x82f63b78): the check sum of migration frames. The sum of long inputs is folded without tables, the rest
-// goes through eight-byte slicing on three interleaved streams.
+// goes through eight-byte slicing.
 //
 // Record, made per core because a core has no static data (little-endian):
 //   offset size field
@@ -23,10 +23,6 @@ const D1: usize = 65 * 16;
 const D2: usize = 155 * 16;
 const D3: usize = 170 * 16;
 const D4: usize = 195 * 16;
-/** Bytes of one of the three streams of a slicing round, and x^(8 * STREAM) modulo the polynomial, reflected. */
-const STREAM: usize = 1104;
-const SHIFT: u32 = 0x87ab42bb;
-
 /** @returns a record with its tables, or 0 when the heap is full. */
 export function crc32c_create(arena: usize): usize {
   const table = arena_alloc(arena, RECORD_SIZE);
@@ -77,34 +73,11 @@ function slice8(table: usize, word: u64): u32 {
   );
 }
 
-/** Eight bytes at a time; three streams side by side hide the latency of the tables. */
+/** Eight bytes at a time. */
 function sliced(table: usize, state: u32, p: usize, len: usize): u32 {
-  while (len >= 3 * STREAM) {
-    let a = state;
-    let b: u32 = 0;
-    let c: u32 = 0;
-    for (const end = p + STREAM; p < end; p += 8) {
-      a = slice8(table, load<u64>(p) ^ <u64>a);
-      b = slice8(table, load<u64>(p, STREAM) ^ <u64>b);
-      c = slice8(table, load<u64>(p, 2 * STREAM) ^ <u64>c);
-    }
-    p += 2 * STREAM;
-    len -= 3 * STREAM;
-    state = multiply(multiply(a, SHIFT) ^ b, SHIFT) ^ c;
-  }
   for (; len >= 8; p += 8, len -= 8) state = slice8(table, load<u64>(p) ^ <u64>state);
   for (; len > 0; p++, len--) state = (state >> 8) ^ load<u32>(table + (<usize>((state ^ load<u8>(p)) & 0xff) << 2));
   return state;
-}
-
-/** Product of two reflected polynomials modulo the polynomial. */
-function multiply(a: u32, b: u32): u32 {
-  let product: u32 = 0;
-  for (let mask: u32 = 0x80000000; mask != 0; mask >>= 1) {
-    product ^= b & (0 - <u32>((a & mask) != 0));
-    b = (b >> 1) ^ (POLY & (0 - (b & 1)));
-  }
-  return product;
 }
 
 /** Sum over whole blocks, at least FOLD_MIN bytes: everything but the last HISTORY bytes is folded into them. */

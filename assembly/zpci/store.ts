@@ -167,33 +167,17 @@ export function zpci_store(bar: usize, io: u32, source: usize, len: u32, rules: 
   let from = source;
   let left = len;
   let count: u32 = 0;
-  // Whole blocks of 128 to the end of each page: what a driver that writes descriptors or frames does nearly always.
-  if ((rules & (ZPCI_RULE_SPLIT | ZPCI_RULE_RELAXED | ZPCI_RULE_MAX)) == 128 && ((io | <u32>source) & 7) == 0) {
-    for (;;) {
-      const room = <u32>PAGE_SIZE_4K - (io & PAGE_MASK);
-      const span = min<u32>(left, room) & ~127;
-      const end = from + span;
-      while (from < end) {
-        copy_128(to, from);
-        to += 128;
-        from += 128;
-      }
+  const blocks_128 = (rules & (ZPCI_RULE_SPLIT | ZPCI_RULE_RELAXED | ZPCI_RULE_MAX)) == 128;
+  while (left != 0) {
+    if (blocks_128 && left >= 128 && ((io | <u32>from) & 7) == 0) {
+      // Whole blocks of 128 to the end of the page: what a driver that writes descriptors or frames does nearly always.
+      const span = min<u32>(left, <u32>PAGE_SIZE_4K - (io & PAGE_MASK)) & ~127;
+      for (const end = from + span; from < end; from += 128, to += 128) copy_128(to, from);
       count += span >> 7;
       io += span;
       left -= span;
-      if (left < 128) break;
-      const n = chunk(io, <u32>from, left, rules);
-      if (n > 8) copy_block(to, from, n);
-      else copy_single(to, from, n);
-      to += n;
-      from += n;
-      io += n;
-      left -= n;
-      count++;
-      if ((io | <u32>from) & 7) break;
+      if (left == 0) break;
     }
-  }
-  while (left != 0) {
     const n = chunk(io, <u32>from, left, rules);
     if (form_of(n, rules) == ZPCI_FORM_BLOCK) copy_block(to, from, n);
     else copy_single(to, from, n);

@@ -23,9 +23,11 @@
 //       96    4 newly         those of them on pages that had none
 //      100    4 forced        the iommu's count of pins taken by force when the translation began
 //      104    4 block_size    1 << block_shift
-//      112  256 chains        {u32 iova, u32 len, u32 host, u32 translated} each: guest address, CCWs, linear address of our copy,
+//      108    4 hit_block     block and record of the pin that cp_page_pinned found last; 0: none
+//      112    4 hit
+//      128  256 chains        {u32 iova, u32 len, u32 host, u32 translated} each: guest address, CCWs, linear address of our copy,
 //                             CCWs translated so far
-//      368      first chain area, then the first block
+//      384      first chain area, then the first block
 import {
   CCW_CMD_TIC, CCW_FLAG_CC, CCW_FLAG_CD, CCWCHAIN_COUNT_MAX, CCWCHAIN_HOST, CCWCHAIN_IOVA, CCWCHAIN_LEN, CCWCHAIN_LEN_MAX, CCWCHAIN_SIZE, CCWCHAIN_TRANSLATED, CP_ARENA,
   CP_BLOCK_SHIFT, CP_BLOCK_SIZE, CP_CHAINS, CP_CHAIN_BLOCKS, CP_CHAIN_BRK, CP_CHAIN_COUNT, CP_CHAIN_END, CP_GUEST_CPA, CP_IDAW_SIZE, CP_IOMMU, CP_ORB, CP_STATE,
@@ -48,7 +50,7 @@ const READ_SIZE: usize = CCWCHAIN_LEN_MAX << 3;
 export const CHAIN_GAP: usize = 64;
 /** Room that a chain may need while it is copied. */
 const CHAIN_ROOM: usize = READ_SIZE + CHAIN_GAP;
-const CHAIN_AREA: usize = 368;
+const CHAIN_AREA: usize = 384;
 const CHAIN_AREA_SIZE: usize = CHAIN_ROOM + 512;
 const CHAIN_BLOCK_SIZE: usize = 4096;
 const FIRST_BLOCK: usize = CHAIN_AREA + CHAIN_AREA_SIZE;

@@ -14,7 +14,7 @@
 //
 // Pins are counted in the page entries as they are made; the iommu's sums follow in pins_close, once per program.
 import {
-  BLOCK_BRK, BLOCK_END, BLOCK_NEXT, BLOCK_PINS, CP_ARENA, CP_BLOCKS, CP_FORCED, CP_IOMMU, CP_MADE, CP_MODE, CP_NEWLY, IOMMU_FORCED,
+  BLOCK_BRK, BLOCK_END, BLOCK_NEXT, BLOCK_PINS, CP_ARENA, CP_BLOCKS, CP_FORCED, CP_HIT, CP_HIT_BLOCK, CP_IOMMU, CP_MADE, CP_MODE, CP_NEWLY, IOMMU_FORCED,
   PIN_COUNT, PIN_ENTRY, PIN_PAGE, PIN_SIZE, PTE_FRAME,
 } from '../abi';
 import { arena_alloc, arena_free } from '../arena';
@@ -142,6 +142,7 @@ export function blocks_release(cp: usize): void {
   store<u32>(block, <u32>(block + BLOCK_HEADER), BLOCK_BRK);
   store<u32>(block, load<u32>(block, BLOCK_END), BLOCK_PINS);
   store<u32>(cp, <u32>block, CP_BLOCKS);
+  store<u32>(cp, 0, CP_HIT_BLOCK);
 }
 
 /** Is a page in [first, last] (page numbers, inclusive) pinned by the program? */
@@ -156,14 +157,31 @@ export function blocks_pin_iova(cp: usize, first: u64, last: u64): bool {
   return false;
 }
 
-/** Is the page at this linear address (page aligned) pinned by the program? */
+/**
+ * Is the page at this linear address (page aligned) pinned by the program? A device asks in the order of the program, which is the order
+ * in which pins were made, so the search goes on where it last found something.
+ */
 export function blocks_pin_frame(cp: usize, frame: u32): bool {
   if (load<u32>(cp, CP_IOMMU) == 0 || forced(cp)) return false;
+  const hit = <usize>load<u32>(cp, CP_HIT_BLOCK);
+  if (hit != 0 && block_pin_frame(cp, hit, load<u32>(cp, CP_HIT), frame)) return true;
   for (let block = <usize>load<u32>(cp, CP_BLOCKS); block != 0; block = <usize>load<u32>(block, BLOCK_NEXT)) {
-    const end = <usize>load<u32>(block, BLOCK_END);
-    for (let pin = <usize>load<u32>(block, BLOCK_PINS); pin < end; pin += PIN_SIZE) {
-      if ((load<u32>(<usize>load<u32>(pin, PIN_ENTRY), PTE_FRAME) & ~4095) == frame) return true;
+    if (block != hit && block_pin_frame(cp, block, <usize>load<u32>(block, BLOCK_END) - PIN_SIZE, frame)) return true;
+  }
+  return false;
+}
+
+/** The same in one block, from the pin `from` on to the newest, then from the oldest. */
+function block_pin_frame(cp: usize, block: usize, from: usize, frame: u32): bool {
+  const newest = <usize>load<u32>(block, BLOCK_PINS);
+  let pin = from;
+  for (let n = <usize>(load<u32>(block, BLOCK_END) - <u32>newest) / PIN_SIZE; n != 0; n--) {
+    if ((load<u32>(<usize>load<u32>(pin, PIN_ENTRY), PTE_FRAME) & ~4095) == frame) {
+      store<u32>(cp, <u32>block, CP_HIT_BLOCK);
+      store<u32>(cp, <u32>pin, CP_HIT);
+      return true;
     }
+    pin = pin == newest ? <usize>load<u32>(block, BLOCK_END) - PIN_SIZE : pin - PIN_SIZE;
   }
   return false;
 }

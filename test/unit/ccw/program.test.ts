@@ -165,6 +165,32 @@ describe('a channel program', () => {
     expect(cp.linearPinned(guest.linear(DATA) as number)).toBe(false);
   });
 
+  it('answers for every page of a large program, in any order, and for no other', () => {
+    // 16 chains of 256 CCWs, each CCW on another page than the one before: many blocks of pins.
+    const heads = Array.from({ length: 16 }, (_, index) => 0x100000n + BigInt(index) * 4096n);
+    const data = Array.from({ length: 64 }, (_, index) => 0x400000n + BigInt(index) * 4096n);
+    guest.add([...heads, ...data, 0x800000n]);
+    heads.forEach((head, chain) => {
+      for (let i = 0; i < 255; i++) store(head + BigInt(i) * 8n, ccw1(READ, CC, 8, Number(data[(i * 7 + chain) % 64])));
+      const next = heads[chain + 1];
+      store(head + 2040n, next === undefined ? ccw1(READ, 0, 8, Number(data[0])) : ccw1(TIC, 0, 0, Number(next)));
+    });
+    expect(cp.init(guest.iommu, FORMAT1, Number(heads[0]))).toBe(0);
+    expect(cp.prefetch()).toBe(0);
+    expect(cp.pinCount).toBe(16 * 255 + 1);
+    const own = (iova: bigint) => cp.linearPinned(guest.linear(iova) as number);
+    for (const order of [data, [...data].reverse(), data.map((_, index) => data[(index * 29) % 64] as bigint)])
+      for (const iova of order) expect(own(iova)).toBe(true);
+    for (const iova of [...heads, 0x800000n, DATA]) expect(own(iova)).toBe(false);
+    expect(own(data[5] as bigint)).toBe(true);
+    cp.free();
+    expect(own(data[5] as bigint)).toBe(false);
+    expect(guest.pins).toBe(0n);
+    // Nor does the next program, copied but not translated, own what the last one did.
+    expect(cp.init(guest.iommu, FORMAT1, Number(heads[15]))).toBe(0);
+    for (const iova of data) expect(own(iova)).toBe(false);
+  });
+
   it('what the guest writes after the copy changes nothing', () => {
     store(PROGRAM, ccw1(READ, 0, 4096, Number(DATA)));
     expect(cp.init(guest.iommu, FORMAT1, Number(PROGRAM))).toBe(0);

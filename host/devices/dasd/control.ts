@@ -7,6 +7,8 @@ import {
   DEFINE_EXTENT_SIZE,
   LOCATE_RECORD_EXTENDED_SIZE,
   LOCATE_RECORD_SIZE,
+  MASK_HEAD_SEEK_ONLY,
+  MASK_NO_SEEK,
   OP_EXTENDED,
   OP_FORMAT_WRITE,
   OP_ORIENT,
@@ -57,20 +59,40 @@ export function parameters(transfer: Transfer, size: number): Uint8Array {
   return bytes;
 }
 
-/** SEEK: two zeros, cylinder, head. Not inside a locate-record domain. */
-export const seek: Command = (domain, transfer) => {
-  const bytes = parameters(transfer, 6);
+/** Fetches a seek address: two zeros, cylinder, head. Not inside a locate-record domain. */
+function seekAddress(domain: Domain, transfer: Transfer): [cylinder: number, head: number] {
+  const view = new DataView(parameters(transfer, 6).buffer);
   if (domain.locate !== null) throw invalidSequence();
-  const view = new DataView(bytes.buffer);
   const [cylinder, head] = [view.getUint16(2), view.getUint16(4)];
   if (view.getUint16(0) !== 0 || !domain.volume.has(cylinder, head)) throw invalidParameter();
-  domain.seek(cylinder, head);
+  return [cylinder, head];
+}
+
+export const seek: Command = (domain, transfer) => {
+  domain.checkSeek(MASK_NO_SEEK, MASK_HEAD_SEEK_ONLY);
+  domain.seek(...seekAddress(domain, transfer));
+  return DONE;
+};
+
+/** SEEK CYLINDER: as SEEK, under a mask that still allows it. */
+export const seekCylinder: Command = (domain, transfer) => {
+  domain.checkSeek(MASK_HEAD_SEEK_ONLY);
+  domain.seek(...seekAddress(domain, transfer));
+  return DONE;
+};
+
+/** SEEK HEAD: the arm stays at its cylinder. */
+export const seekHead: Command = (domain, transfer) => {
+  domain.checkSeek();
+  const [, head] = seekAddress(domain, transfer);
+  domain.seek(domain.cylinder, head);
   return DONE;
 };
 
 /** RECALIBRATE: to cylinder 0, head 0. */
 export const recalibrate: Command = (domain) => {
   if (domain.locate !== null) throw invalidSequence();
+  domain.checkSeek(MASK_NO_SEEK, MASK_HEAD_SEEK_ONLY);
   domain.seek(0, 0);
   return DONE;
 };

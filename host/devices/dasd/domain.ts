@@ -4,7 +4,9 @@ import {
   EXT_READ_ANY,
   type Extent,
   type Locate,
+  MASK_NO_SEEKS,
   MASK_NO_WRITES,
+  MASK_SEEKS,
   MASK_WRITES,
   OP_EXTENDED,
   ORIENT_DATA,
@@ -62,7 +64,11 @@ export class Domain {
 
   /** Bits 0-1 of the mask in force. */
   get writeMask(): number {
-    return (this.extent?.mask ?? this.fileMask ?? 0) & MASK_WRITES;
+    return this.#mask & MASK_WRITES;
+  }
+
+  get #mask(): number {
+    return this.extent?.mask ?? this.fileMask ?? 0;
   }
 
   /** Moves the arm. @throws file protected outside the extent. */
@@ -85,6 +91,12 @@ export class Domain {
     if (this.extent === null) return;
     const track = cylinder * HEADS + head;
     if (track < this.extent.first || track > this.extent.last) throw fileProtected();
+  }
+
+  /** @param forbidden seek masks under which this seek is not allowed, beside the one that allows none. @throws file protected. */
+  checkSeek(...forbidden: number[]): void {
+    const seeks = this.#mask & MASK_SEEKS;
+    if (seeks === MASK_NO_SEEKS || forbidden.includes(seeks)) throw fileProtected();
   }
 
   /** @param forbidden masks under which this write is not allowed. @throws write inhibited. */
@@ -128,6 +140,7 @@ export class Domain {
 
   /** Head switch. @throws end of cylinder without an extent, file protected behind it. */
   nextTrack(): void {
+    if (this.locate === null) this.checkSeek();
     const next = this.cylinder * HEADS + this.head + 1;
     if (this.extent === null && next % HEADS === 0) throw endOfCylinder();
     const [cylinder, head] = [Math.floor(next / HEADS), next % HEADS];

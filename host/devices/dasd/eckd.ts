@@ -68,9 +68,9 @@ const COMMANDS: ReadonlyMap<number, Command> = new Map<number, Command>([
   [0x3e, control.readSubsystemData],
   // where to
   [0x07, control.seek],
-  [0x0b, control.seek],
+  [0x0b, control.seekCylinder],
   [0x13, control.recalibrate],
-  [0x1b, control.seek],
+  [0x1b, control.seekHead],
   [0x1f, control.setFileMask],
   [0x23, control.setSector],
   [0x63, control.defineExtent],

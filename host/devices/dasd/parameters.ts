@@ -22,6 +22,12 @@ export const MASK_NO_HA_R0 = 0x00;
 export const MASK_NO_WRITES = 0x40;
 export const MASK_NO_FORMAT = 0x80;
 
+/** Bits 3-4 of the mask: which seeks are allowed. */
+export const MASK_SEEKS = 0x18;
+export const MASK_NO_SEEK = 0x08;
+export const MASK_HEAD_SEEK_ONLY = 0x10;
+export const MASK_NO_SEEKS = 0x18;
+
 export interface Extent {
   readonly mask: number;
   readonly blockSize: number;

@@ -113,7 +113,7 @@ export const readSpecialHomeAddress: Command = (domain, transfer) => {
   domain.toIndex();
   const bytes = new Uint8Array(SPECIAL_HOME_ADDRESS_SIZE);
   bytes.set(homeAddress(domain.cylinder, domain.head), SPECIAL_HOME_ADDRESS_AT);
-  transfer.store(bytes.subarray(0, SPECIAL_HOME_ADDRESS_SIZE));
+  transfer.store(bytes);
   return DONE;
 };
 

@@ -189,6 +189,30 @@ describe('define extent and locate record', () => {
     expect(sense(ran)).toEqual(expected);
   });
 
+  it.each([
+    [0x00, [true, true, true, true]],
+    [0x08, [false, true, true, false]],
+    [0x10, [false, false, true, false]],
+    [0x18, [false, false, false, false]],
+  ])('seek mask %i: seek, seek cylinder, seek head, recalibrate', async (mask, allowed) => {
+    const disk = await diskBench();
+    const results = [0x07, 0x0b, 0x1b, 0x13].map((command) => {
+      const ran = disk.run([
+        { command: 0x1f, write: [mask] },
+        command === 0x13 ? { command } : { ...seek([0, 5]), command },
+      ]);
+      if (ran.unitStatus !== ENDED) expect(sense(ran)).toEqual([0, 0x04, 0]);
+      return ran.unitStatus === ENDED;
+    });
+    expect(results).toEqual(allowed);
+  });
+
+  it('seek head stays at the cylinder', async () => {
+    const disk = await diskBench();
+    const ran = disk.run([seek([4, 1]), { ...seek([7, 2]), command: 0x1b }, { command: 0x1a, read: 5 }]);
+    expect([...ran.read[0]!]).toEqual([0, 0, 4, 0, 2]);
+  });
+
   it('sense data stay until the next command, and a basic sense gives them', async () => {
     const disk = await diskBench();
     disk.run([{ command: 0x41, write: [0] }]);

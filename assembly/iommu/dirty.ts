@@ -6,9 +6,10 @@
 // A mark cannot fail where it happens (an unpin has no errno): when the heap is full, dirty_on becomes DIRTY_ALL and every page counts as
 // dirty until tracking is stopped.
 import { DIRTY_ALL, EINVAL, ENOMEM, IOMMU_DIRTY_ON, PTE_PINS } from '../abi';
+import { entries_next, entry_at } from './leaf';
 import { empty, LEAF_SIZE, NO_LEAF, radix_destroy, radix_get, radix_make, radix_next, radix_remove } from './radix';
 import { ranges_from, ranges_next, slot_key, slot_last } from './ranges';
-import { ARENA, DIRTY, ENTRIES, LEAF_SHIFT, MAPS } from './record';
+import { ARENA, DIRTY, MAPS } from './record';
 
 const BITS_SHIFT = 13;
 const BITS = 8192;
@@ -75,15 +76,8 @@ export function dirty_clear(iommu: usize, first: u64, last: u64): void {
 
 /** Marks the pages in [first, last] that hold a pin: they may change at any time. */
 export function dirty_seed(iommu: usize, first: u64, last: u64): void {
-  const table = iommu + ENTRIES;
-  const end = last >> LEAF_SHIFT;
-  for (let i = radix_next(table, first >> LEAF_SHIFT); i <= end; i = radix_next(table, i + 1)) {
-    const leaf = radix_get(table, i);
-    for (let k: u64 = 0; k < 64; ++k) {
-      const page = (i << LEAF_SHIFT) + k;
-      if (load<u32>(leaf + (<usize>k << 4), PTE_PINS) != 0 && page >= first && page <= last) dirty_mark(iommu, page, 1);
-    }
-  }
+  for (let page = entries_next(iommu, first, last); page != NO_LEAF; page = entries_next(iommu, page + 1, last))
+    if (load<u32>(entry_at(iommu, page), PTE_PINS) != 0) dirty_mark(iommu, page, 1);
 }
 
 /**

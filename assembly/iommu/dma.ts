@@ -1,11 +1,12 @@
 // What the user maps: ranges of iova onto ranges of a task's virtual addresses. Mapping pins nothing by itself; a terabyte is one entry. Kernel
 // counterpart: vfio_dma_do_map / vfio_dma_do_unmap (spec iommu-type1 sections 4 and 5). The host checks arguments, this file the table.
 import {
-  EEXIST, EINVAL, ENOMEM, ENOSPC, IOMMU_AVAIL, IOMMU_DIRTY_ON, IOMMU_DOMAINS, IOMMU_INVALID, IOMMU_NOTIFY_IOVA, IOMMU_NOTIFY_LAST, IOMMU_PINNED_PAGES,
+  EEXIST, EINVAL, ENOMEM, ENOSPC, IOMMU_AVAIL, IOMMU_DIRTY_ON, IOMMU_DOMAINS, IOMMU_INVALID, IOMMU_NOTIFY_IOVA, IOMMU_NOTIFY_LAST,
   IOMMU_UNMAPPED, MAP_VADDR_INVALID, MM_LIMIT, UNMAP_AGAIN, UNMAP_ALL, UNMAP_NOTIFY, UNMAP_V1,
 } from '../abi';
 import { dirty_clear, dirty_fits } from './dirty';
-import { entries_drop, entries_pinned, map_mm } from './entry';
+import { map_mm } from './entry';
+import { entries_count, entries_drop } from './leaf';
 import { mm_get, mm_put } from './mm';
 import { unpin_force } from './pfn';
 import { COUNT, LEN, ranges_find, ranges_from, ranges_next, slot_key, slot_last, slot_meta } from './ranges';
@@ -123,7 +124,7 @@ export function iommu_next_map(iommu: usize, iova: u64): u32 {
 
 /** Does a page in [iova, last] hold a pin? */
 export function iommu_pinned(iommu: usize, iova: u64, last: u64): bool {
-  return load<u32>(iommu, IOMMU_PINNED_PAGES) != 0 && entries_pinned(iommu, iova >> 12, last >> 12);
+  return entries_count(iommu, iova >> 12, last >> 12, 1) != 0;
 }
 
 /** Takes every pin in [iova, last]: drivers were asked and did not let go. */

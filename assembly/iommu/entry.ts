@@ -12,26 +12,12 @@
 import { EFAULT, EINVAL, ENODEV, ENOENT, ENOMEM, FLAVOUR_IOAS, IOMMU_FLAVOUR } from '../abi';
 import { PROT_READ, PROT_WRITE, PTE_FRAME, PTE_ORPHAN, PTE_PINS, PTE_VALID, VMA_IO, VMA_RAM } from '../abi';
 import { injected } from './inject';
+import { entries_drop, leaf_of } from './leaf';
 import { mm_dead, mm_find } from './mm';
 import { pages_see } from './pages';
-import { radix_get, radix_make, radix_next, radix_remove, radix_walk } from './radix';
+import { radix_make } from './radix';
 import { ranges_find, slot_key, slot_last, slot_meta, slot_value } from './ranges';
-import { ARENA, ENTRIES, INJECT, LEAF, LEAF_INDEX, LEAF_SHIFT, MAPS, NO_INDEX, PAGES } from './record';
-
-/** The leaf of entries with this number (page >> 6), or 0. The last one is remembered. */
-// @ts-expect-error: decorator
-@inline
-export function leaf_of(iommu: usize, index: u64): usize {
-  if (load<u64>(iommu, LEAF_INDEX) == index) return <usize>load<u32>(iommu, LEAF);
-  return leaf_search(iommu, index);
-}
-
-function leaf_search(iommu: usize, index: u64): usize {
-  const leaf = radix_walk(iommu + ENTRIES, index);
-  store<u64>(iommu, leaf != 0 ? index : NO_INDEX, LEAF_INDEX);
-  store<u32>(iommu, <u32>leaf, LEAF);
-  return leaf;
-}
+import { ARENA, ENTRIES, INJECT, LAST_PAGE, LEAF_SHIFT, MAPS, PAGES } from './record';
 
 /**
  * The entry that translates the page of `iova` now, or 0: nothing is known yet, or it may not be used (then the slow functions of pfn.ts and
@@ -114,66 +100,6 @@ function entry_leaf(iommu: usize, index: u64): usize {
   const arena = <usize>load<u32>(iommu, ARENA);
   const leaf = radix_make(iommu + ENTRIES, arena, index);
   if (leaf != 0) return leaf;
-  entries_drop(iommu, 0, NO_INDEX >> 12);
+  entries_drop(iommu, 0, LAST_PAGE);
   return radix_make(iommu + ENTRIES, arena, index);
-}
-
-/** Forgets unpinned entries of the pages [first, last] and frees leaves that are empty then. */
-export function entries_drop(iommu: usize, first: u64, last: u64): void {
-  const table = iommu + ENTRIES;
-  const arena = <usize>load<u32>(iommu, ARENA);
-  const end = last >> LEAF_SHIFT;
-  for (let i = radix_next(table, first >> LEAF_SHIFT); i <= end; i = radix_next(table, i + 1)) {
-    const leaf = radix_get(table, i);
-    let used: u32 = 0;
-    for (let k: u64 = 0; k < 64; ++k) {
-      const page = (i << LEAF_SHIFT) + k;
-      const e = leaf + (<usize>k << 4);
-      if (load<u32>(e, PTE_PINS) == 0 && page >= first && page <= last) v128.store(e, i64x2.splat(0));
-      used |= load<u32>(e, PTE_FRAME);
-    }
-    if (used == 0) leaf_remove(iommu, i);
-    if (i == end) break;
-  }
-}
-
-/** The pages [first, last] translate no more: unpinned entries vanish, pinned ones lose PTE_VALID. */
-export function entries_revoke(iommu: usize, first: u64, last: u64): void {
-  entries_drop(iommu, first, last);
-  const table = iommu + ENTRIES;
-  const end = last >> LEAF_SHIFT;
-  for (let i = radix_next(table, first >> LEAF_SHIFT); i <= end; i = radix_next(table, i + 1)) {
-    const leaf = radix_get(table, i);
-    for (let k: u64 = 0; k < 64; ++k) {
-      const page = (i << LEAF_SHIFT) + k;
-      const e = leaf + (<usize>k << 4);
-      if (page >= first && page <= last) store<u32>(e, load<u32>(e, PTE_FRAME) & ~PTE_VALID, PTE_FRAME);
-    }
-  }
-}
-
-/** Frees the leaf of this number, which holds nothing. */
-export function leaf_remove(iommu: usize, index: u64): void {
-  if (load<u64>(iommu, LEAF_INDEX) == index) store<u64>(iommu, NO_INDEX, LEAF_INDEX);
-  radix_remove(iommu + ENTRIES, <usize>load<u32>(iommu, ARENA), index);
-}
-
-/** Does a page in [first, last] hold a pin? */
-export function entries_pinned(iommu: usize, first: u64, last: u64): bool {
-  return entries_count(iommu, first, last, 1) != 0;
-}
-
-/** How many pages in [first, last] hold a pin, counting no further than `most`. */
-export function entries_count(iommu: usize, first: u64, last: u64, most: u32): u32 {
-  const table = iommu + ENTRIES;
-  const end = last >> LEAF_SHIFT;
-  let count: u32 = 0;
-  for (let i = radix_next(table, first >> LEAF_SHIFT); i <= end && count < most; i = radix_next(table, i + 1)) {
-    const leaf = radix_get(table, i);
-    const base = i << LEAF_SHIFT;
-    const from = base < first ? <u32>(first - base) : 0;
-    const to = base + 63 > last ? <u32>(last - base) : 63;
-    for (let k = from; k <= to; ++k) count += u32(load<u32>(leaf + (<usize>k << 4), PTE_PINS) != 0);
-  }
-  return count;
 }

@@ -3,13 +3,14 @@
 import { EINVAL, ENOMEM, EPERM, IOMMU_DIRTY_ON, IOMMU_DOMAINS, IOMMU_FORCED, IOMMU_PINNED_PAGES, IOMMU_PINS, IOMMU_PIN_ERRNO, IOMMU_PIN_NTH } from '../abi';
 import { MAP_LOCK_CAP, MM_LIMIT, PIN_SHORT, PROT_WRITE, PTE_FRAME, PTE_ORPHAN, PTE_PINS, PTE_VALID } from '../abi';
 import { dirty_mark } from './dirty';
-import { entries_fill, leaf_of, leaf_remove, map_mm, unmapped_errno } from './entry';
+import { entries_fill, map_mm, unmapped_errno } from './entry';
 import { injected, PIN_ERRNO } from './inject';
+import { entries_next, entry_at, leaf_of, leaf_remove } from './leaf';
 import { mm_lock, mm_may_lock } from './mm';
 import { pages_put } from './pages';
-import { LEAF_SIZE, radix_get, radix_next } from './radix';
+import { LEAF_SIZE } from './radix';
 import { ranges_find, slot_meta } from './ranges';
-import { ENTRIES, INJECT, LEAF_SHIFT, MAPS, MIXED, MM, PAGES } from './record';
+import { INJECT, LEAF_SHIFT, MAPS, MIXED, MM, NO_INDEX, PAGES } from './record';
 
 const ANY: u32 = 0xffffffff;
 
@@ -252,20 +253,14 @@ export function entry_unpinned(iommu: usize, e: usize, page: u64): void {
 
 /** Takes every pin of the pages [first, last] at once: what is left when drivers did not let go. The pages still have their maps. */
 export function unpin_force(iommu: usize, first: u64, last: u64): void {
-  const table = iommu + ENTRIES;
-  const end = last >> LEAF_SHIFT;
   // Whoever keeps addresses of entries must look them up again.
   store<u32>(iommu, load<u32>(iommu, IOMMU_FORCED) + 1, IOMMU_FORCED);
-  for (let i = radix_next(table, first >> LEAF_SHIFT); i <= end; i = radix_next(table, i + 1)) {
-    const leaf = radix_get(table, i);
-    for (let k: u64 = 0; k < 64; ++k) {
-      const page = (i << LEAF_SHIFT) + k;
-      const e = leaf + (<usize>k << 4);
-      const pins = load<u32>(e, PTE_PINS);
-      if (pins == 0 || page < first || page > last) continue;
-      store<u32>(e, 0, PTE_PINS);
-      store<u64>(iommu, load<u64>(iommu, IOMMU_PINS) - pins, IOMMU_PINS);
-      entry_unpinned(iommu, e, page);
-    }
+  for (let page = entries_next(iommu, first, last); page != NO_INDEX; page = entries_next(iommu, page + 1, last)) {
+    const e = entry_at(iommu, page);
+    const pins = load<u32>(e, PTE_PINS);
+    if (pins == 0) continue;
+    store<u32>(e, 0, PTE_PINS);
+    store<u64>(iommu, load<u64>(iommu, IOMMU_PINS) - pins, IOMMU_PINS);
+    entry_unpinned(iommu, e, page);
   }
 }

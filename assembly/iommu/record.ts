@@ -49,3 +49,5 @@ export const IOMMU_SIZE = 2048;
 export const LEAF_SHIFT = 6;
 /** A number that no leaf of entries has. */
 export const NO_INDEX: u64 = 0xffffffffffffffff;
+/** Page number of the last iova. */
+export const LAST_PAGE: u64 = 0xfffffffffffff;

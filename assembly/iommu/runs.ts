@@ -1,7 +1,8 @@
 // What a hardware IOMMU was given: runs of pages, pinned for as long as their map lasts. A terabyte in one piece is one run. Kernel
 // counterpart: vfio_pin_map_dma / vfio_unmap_unpin (spec iommu-type1 sections 1.1 and 4).
 import { EFAULT, ENOMEM, ERANGE, IOMMU_NOTIFY_IOVA, IOMMU_NOTIFY_LAST, IOMMU_PIN_NTH, MAP_LOCK_CAP, PROT_READ, PROT_WRITE, VMA_IO, VMA_RAM, VMA_UNBACKED } from '../abi';
-import { entries_count, map_mm } from './entry';
+import { map_mm } from './entry';
+import { entries_count } from './leaf';
 import { mm_find, mm_lock, mm_within } from './mm';
 import { pages_get, pages_put } from './pages';
 import { ranges_find, ranges_from, slot_key, slot_last, slot_meta, slot_value } from './ranges';

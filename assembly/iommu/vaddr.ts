@@ -5,7 +5,8 @@ import {
   UNMAP_V1, VMA_RAM,
 } from '../abi';
 import { iommu_bisects } from './dma';
-import { entries_count, entries_drop, entries_revoke, map_mm } from './entry';
+import { map_mm } from './entry';
+import { entries_count, entries_drop, entries_revoke } from './leaf';
 import { mm_get, mm_lock, mm_may_lock, mm_put } from './mm';
 import {
   COUNT, ranges_from, ranges_next, slot_key, slot_last, slot_meta, slot_set_meta, slot_set_value,

@@ -1,5 +1,6 @@
 // `vfio-wasm ccw scenario`: drives a vfio-ccw device through scenarios and compares what it does with what they expect.
 import type { Command } from 'commander';
+import { VfioError } from '../errno.ts';
 import { createVfio } from '../node.ts';
 import { parseLines, readText, UsageError } from './input.ts';
 import { Lines } from './output.ts';
@@ -78,7 +79,7 @@ function run(runner: ScenarioRunner, scenario: ScenarioInput, where: string): Sc
   try {
     return runner.run(scenario);
   } catch (error) {
-    if (error instanceof RangeError) throw new UsageError(`${where}: ${error.message}`);
+    if (error instanceof VfioError) throw new UsageError(`${where}: ${error.message}`);
     throw error;
   }
 }

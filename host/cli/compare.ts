@@ -2,11 +2,8 @@
 import { isRecord } from './shape.ts';
 
 /** Hex strings are numbers without a padding rule. */
-function same(a: unknown, b: unknown): boolean {
-  if (typeof a === 'string' && typeof b === 'string' && a.startsWith('0x') && b.startsWith('0x'))
-    return BigInt(a) === BigInt(b);
-  return a === b;
-}
+const isHex = (value: unknown): value is string => typeof value === 'string' && /^0x[0-9a-f]+$/i.test(value);
+const same = (a: unknown, b: unknown): boolean => (isHex(a) && isHex(b) ? BigInt(a) === BigInt(b) : a === b);
 
 const show = (value: unknown): string => (value === undefined ? 'nothing' : JSON.stringify(value));
 

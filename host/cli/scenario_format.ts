@@ -78,6 +78,19 @@ const result: Rule = (value) => (value === 0 ? undefined : errno(value));
 const flag = object({ value: within(0, 1) });
 const none: Rule = () => undefined;
 
+/** Fields of an argument structure: integers, and a structure inside (a capability). */
+function fieldsOf(depth: number): Rule {
+  return (value) => {
+    if (!isRecord(value)) return 'not an object';
+    for (const [name, field] of Object.entries(value)) {
+      const rule = isRecord(field) && depth === 0 ? fieldsOf(1) : typeof field === 'string' ? hexNumber() : integer;
+      const wrong = rule(field);
+      if (wrong !== undefined) return at(`.${name}`, wrong);
+    }
+    return undefined;
+  };
+}
+
 /** The arguments of each operation. */
 const STEPS: Readonly<Record<string, Rule>> = {
   open: none,
@@ -93,7 +106,7 @@ const STEPS: Readonly<Record<string, Rule>> = {
   unmap: object({ iova: hexNumber(), length: hexNumber() }),
   ioctl: object({
     cmd: hexNumber(0xffffffffn),
-    arg: (value) => (isRecord(value) ? undefined : 'not an object'),
+    arg: fieldsOf(0),
     size: within(0, 4096),
   }),
   cc: object({ ssch: cc, hsch: cc, csch: cc }),

@@ -67,7 +67,7 @@ export class ScenarioRunner {
     this.#guest.destroy();
   }
 
-  /** @throws RangeError the guest does not fit into the memory; Error pages stay pinned when the device is gone, a bug of ours. */
+  /** @throws VfioError ENOMEM the guest has more pages than the core; Error pages stay pinned when the device is gone, a bug of ours. */
   run(scenario: ScenarioInput): ScenarioResult {
     this.#guest.load(scenario);
     const run = new Run(this.#core, this.#guest.iommu);

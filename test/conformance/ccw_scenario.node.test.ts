@@ -55,11 +55,20 @@ describe('vfio-wasm ccw scenario', () => {
   it.each([
     ['{', /^vfio-wasm: -:2: not JSON/],
     [JSON.stringify({ ...SMALL, steps: [{ op: 'leap' }] }), /^vfio-wasm: -:2: steps\[0\]\.op: "leap" is none of/],
+    [
+      JSON.stringify({ ...SMALL, steps: [{ op: 'ioctl', cmd: '0x3b6b', size: 16, arg: { argsz: 'zz' } }] }),
+      /-:2: steps\[0\]\.arg\.argsz: not a hex string/,
+    ],
     [JSON.stringify({ ...SMALL, frames: [{ iova: '0x1', pfn: '0x1' }] }), /-:2: frames\[0\]\.iova: not a multiple/],
   ])('bad input ends with 2, its line and the reason: %s', (line, reason) => {
     const { status, stdout, stderr } = run(['-'], `\n${line}\n`);
     expect([status, stdout]).toEqual([2, '']);
     expect(stderr).toMatch(reason);
+  });
+
+  it('a guest that is larger than the core ends with 2', () => {
+    const frames = Array.from({ length: 20_000 }, (_, i) => ({ iova: `0x${(i * 4096).toString(16)}`, pfn: '0x1' }));
+    expect(run(['-'], JSON.stringify({ ...SMALL, frames }))).toMatchObject({ status: 2, stdout: '' });
   });
 
   it('a file that cannot be read ends with 2', () => {

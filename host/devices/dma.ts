@@ -49,15 +49,22 @@ export class DmaPort implements Required<DeviceMemory> {
    */
   read(iova: bigint, into: Uint8Array): DmaResult {
     const memory = this.#memory();
-    if (memory !== null) return this.#transfer(iova, into, (at, part) => memory.read(at, part), true);
-    into.fill(0);
-    return -EFAULT;
+    if (memory === null) {
+      into.fill(0);
+      return -EFAULT;
+    }
+    if (into.length === 0) return 0;
+    const whole = memory.read(iova, into);
+    return whole === 0 ? 0 : this.#settle(whole, iova, into, (at, part) => memory.read(at, part), true);
   }
 
   /** Writes; pages that cannot be written are left out. @returns 0, or -EFAULT when some page could not be written. */
   write(iova: bigint, from: Uint8Array): DmaResult {
     const memory = this.#memory();
-    return memory === null ? -EFAULT : this.#transfer(iova, from, (at, part) => memory.write(at, part), false);
+    if (memory === null) return -EFAULT;
+    if (from.length === 0) return 0;
+    const whole = memory.write(iova, from);
+    return whole === 0 ? 0 : this.#settle(whole, iova, from, (at, part) => memory.write(at, part), false);
   }
 
   /** See DeviceMemory.view; null also when the device may not be a bus master. */
@@ -65,14 +72,14 @@ export class DmaPort implements Required<DeviceMemory> {
     return this.#memory()?.view?.(iova, length, write) ?? null;
   }
 
-  #transfer(
+  /** What the transfer in one piece gave is not simply success: it failed, and goes page by page, or it is not there yet. */
+  #settle(
+    whole: DmaResult,
     iova: bigint,
     bytes: Uint8Array,
     move: (at: bigint, part: Uint8Array) => DmaResult,
     read: boolean,
   ): DmaResult {
-    if (bytes.length === 0) return 0;
-    const whole = move(iova, bytes);
     const onePage = Number(iova & BigInt(PAGE_SIZE_4K - 1)) + bytes.length <= PAGE_SIZE_4K;
     const retry = (result: number): DmaResult => {
       if (result >= 0) return 0;

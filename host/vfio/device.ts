@@ -92,7 +92,11 @@ export class VfioDevice {
   busMaster(iova: bigint, bytes: Uint8Array, write: boolean): number {
     if (this.dma === null || this.openCount === 0) return -EINVAL;
     if (this.gate !== null && !this.gate.dma()) return -EBUSY;
-    return this.dma.deviceDma(iova, bytes, write);
+    const memory = this.dma.deviceView?.(iova, bytes.length, write) ?? null;
+    if (memory === null) return this.dma.deviceDma(iova, bytes, write);
+    if (write) memory.set(bytes);
+    else bytes.set(memory);
+    return 0;
   }
 
   /** The memory of such an access, without a copy; null: not now, or not as one piece (DmaProvider.deviceView). */

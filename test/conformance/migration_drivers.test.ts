@@ -1,9 +1,11 @@
 // Every driver that migrates, through the public calls: every ordered pair of states goes as the table says, with a descriptor exactly where a transfer
 // begins, and RESET always gives RUNNING. Source: spec migration sections B.3 to B.7.
 import { describe, expect, it } from 'vitest';
-import { EINVAL, ENODEV } from '../../assembly/abi.ts';
+import { EINVAL, ENODEV, ENOTTY } from '../../assembly/abi.ts';
 import type { DeviceDescription } from '../../host/devices/model.ts';
+import { createVfio } from '../../host/inline.ts';
 import { VFIO_DEVICE_FEATURE, VFIO_DEVICE_RESET } from '../../host/uapi/ioctl.ts';
+import { VfioDeviceFeature } from '../../host/uapi/structs.ts';
 import { isSaving, nextState, stateName, stateSupported } from '../../host/vfio/migration_states.ts';
 import { openMachine } from '../support/machines.ts';
 
@@ -125,5 +127,40 @@ describe.each(DEVICES)('%s', (_name, description, flags, iova) => {
     }
     expect(attempt(stream)).toBe(0);
     vfio.exit();
+  });
+});
+
+describe('devices that do not migrate', () => {
+  it.each([
+    ['edu on vfio-pci', { bus: 'pci', model: 'edu', name: '0000:00:01.0', group: 1 }],
+    [
+      'a scripted subchannel',
+      {
+        bus: 'ccw',
+        model: 'scripted',
+        name: '44444444-4444-4444-8444-444444444444',
+        group: 8,
+        subchannel: '0.0.0400',
+        device: '0.0.0500',
+      },
+    ],
+  ])('%s knows none of the features, even for PROBE', async (_name, description) => {
+    const { vfio, fds } = await openMachine([description]);
+    for (const id of [1, 2, 6, 7, 8, 9])
+      for (const flags of [0x40000, 0x50000, 0x10000, 0x20000])
+        expect(
+          vfio.ioctlRaw(fds[0]!, VFIO_DEVICE_FEATURE, new VfioDeviceFeature({ argsz: 48, flags: flags | id }, 40)),
+        ).toBe(-ENOTTY);
+    // Known since 7.2, but not for a device without pre-copy.
+    expect(vfio.ioctlRaw(fds[0]!, VFIO_DEVICE_FEATURE, new VfioDeviceFeature({ argsz: 8, flags: 0x4000c }))).toBe(
+      -EINVAL,
+    );
+  });
+
+  it('vfio-ap has no states and no log', async () => {
+    const vfio = await createVfio();
+    const device = vfio.kernel.groups.get('7')!.devices[0]!;
+    expect(device.ops.name).toMatch(/ap/);
+    expect([device.migration, device.gate, device.ops.log]).toEqual([null, null, undefined]);
   });
 });

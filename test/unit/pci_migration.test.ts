@@ -4,8 +4,14 @@ import { EINVAL, ENOTTY } from '../../assembly/abi.ts';
 import { linkPair } from '../../host/migration/link.ts';
 import { Migration } from '../../host/migration/migration.ts';
 import type { MigrationGuest } from '../../host/migration/types.ts';
-import { VFIO_DEVICE_FEATURE, VFIO_DEVICE_SET_IRQS, VFIO_IOMMU_MAP_DMA } from '../../host/uapi/ioctl.ts';
-import { VfioDeviceFeature, VfioIommuType1DmaMap, VfioIrqSet } from '../../host/uapi/structs.ts';
+import { walkCaps } from '../../host/uapi/caps.ts';
+import {
+  VFIO_DEVICE_FEATURE,
+  VFIO_DEVICE_GET_REGION_INFO,
+  VFIO_DEVICE_SET_IRQS,
+  VFIO_IOMMU_MAP_DMA,
+} from '../../host/uapi/ioctl.ts';
+import { VfioDeviceFeature, VfioIommuType1DmaMap, VfioIrqSet, VfioRegionInfo } from '../../host/uapi/structs.ts';
 import { type OpenMachine, openMachine } from '../support/machines.ts';
 
 const DRIVER = 'vfio-pci-migratable';
@@ -208,5 +214,36 @@ describe('PCI functions migrate', () => {
     expect(read(m, 1, 4)).toBe(0xffffffff);
     // Reachable, with P2P on both: fine. Without P2P it would be refused.
     expect(m.vfio.mapsFile(m.fds[1]!)).toBe(true);
+  });
+
+  it('the older region moves a function as well, on the same machine of states', async () => {
+    const older = { ...EDU, migrationRegion: true };
+    const source = await openMachine([older]);
+    const target = await openMachine([older]);
+    const region = 9n << 40n;
+    const info = new VfioRegionInfo({ argsz: 64, index: 9 }, 32);
+    source.vfio.ioctl(source.fds[0]!, VFIO_DEVICE_GET_REGION_INFO, info);
+    expect([...walkCaps(info.bytes, info.cap_offset)].map(({ id }) => id)).toEqual([2]);
+    expect([info.view.getUint32(40, true), info.view.getUint32(44, true)]).toEqual([3, 1]);
+    write(source, 0, COMMAND, 6, 2);
+    write(source, 0, 4, 0x1234);
+    startDma(source, 0, 0x2000, 16);
+    source.clock.advance(30);
+    write(source, 0, region, 2);
+    write(target, 0, region, 4);
+    while (read(source, 0, region + 8n, 8) > 0) {
+      expect(read(source, 0, region + 16n, 8)).toBe(32);
+      const chunk = new Uint8Array(read(source, 0, region + 24n, 8));
+      source.vfio.read(source.fds[0]!, chunk, region + 32n);
+      const at = read(target, 0, region + 16n, 8);
+      target.vfio.write(target.fds[0]!, chunk, region + BigInt(at));
+      write(target, 0, region + 24n, chunk.length, 8);
+    }
+    write(source, 0, region, 0);
+    write(target, 0, COMMAND, 6, 2);
+    write(target, 0, region, 1);
+    expect(read(target, 0, 4)).toBe(~0x1234 >>> 0);
+    target.clock.advance(100);
+    expect(read(target, 0, 0x98, 8)).toBe(6);
   });
 });

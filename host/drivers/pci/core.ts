@@ -257,7 +257,8 @@ export function coreAccess(device: VfioPciDevice, offset: bigint): { kind: Acces
   if (info === null) return undefined;
   const pos = offset & ((1n << 40n) - 1n);
   const left = info.size - pos;
-  if (index >= VFIO_PCI_NUM_REGIONS) return { kind: 'request', left };
+  if (index >= VFIO_PCI_NUM_REGIONS)
+    return { kind: device.regions[index - VFIO_PCI_NUM_REGIONS]?.kind ?? 'request', left };
   if (index === VFIO_PCI_CONFIG_REGION_INDEX) return { kind: 'config', left };
   const table = index === device.msixBar ? BigInt(device.msixOffset) : -1n;
   const tableEnd = table + BigInt(device.msixSize);

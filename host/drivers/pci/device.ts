@@ -6,7 +6,7 @@ import type { InfoCap } from '../../uapi/caps.ts';
 import { VfioDevice } from '../../vfio/device.ts';
 import type { EventFd } from '../../vfio/eventfd.ts';
 import type { IoMapping } from '../../vfio/mm.ts';
-import type { VfioDeviceOps } from '../../vfio/ops.ts';
+import type { AccessKind, VfioDeviceOps } from '../../vfio/ops.ts';
 import type { Task } from '../../vfio/task.ts';
 import type { UserBuffer } from '../../vfio/user.ts';
 import type { Vfio } from '../../vfio/vfio.ts';
@@ -43,6 +43,8 @@ export interface PciDeviceRegion {
   readonly subtype: number;
   /** Areas that can be mapped; shown as a sparse capability. */
   readonly sparse?: ReadonlyArray<{ offset: bigint; size: bigint }>;
+  /** What kind of access it is to a stopped device. Default `request`: a driver's own region starts something. */
+  readonly kind?: AccessKind;
   /** Further capabilities, behind TYPE and SPARSE_MMAP. */
   readonly caps?: readonly InfoCap[];
   /** One call for the whole buffer; `pos` bytes into the region. @returns bytes moved or -errno. */

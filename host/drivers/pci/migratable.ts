@@ -11,11 +11,20 @@ import {
 } from '../../devices/device_state.ts';
 import { FreezableClock } from '../../devices/freezable_clock.ts';
 import type { PciDevice } from '../../devices/pci_device.ts';
-import { VFIO_MIGRATION_P2P, VFIO_MIGRATION_STOP_COPY } from '../../uapi/constants.ts';
+import {
+  VFIO_MIGRATION_P2P,
+  VFIO_MIGRATION_STOP_COPY,
+  VFIO_REGION_INFO_FLAG_READ,
+  VFIO_REGION_INFO_FLAG_WRITE,
+  VFIO_REGION_SUBTYPE_MIGRATION_DEPRECATED,
+  VFIO_REGION_TYPE_MIGRATION_DEPRECATED,
+} from '../../uapi/constants.ts';
 import { DmaLog, dmaLogOps } from '../../vfio/dma_logging.ts';
 import { isLive, mayDma } from '../../vfio/migration_states.ts';
+import { MigrationRegion } from '../../vfio/migration_v1.ts';
 import type { VfioDeviceOps, VfioMigrationOps } from '../../vfio/ops.ts';
 import type { Vfio } from '../../vfio/vfio.ts';
+import { coreEnable, coreFinishEnable, registerRegion } from './core.ts';
 import { VfioPciDevice, type VfioPciOptions } from './device.ts';
 import { VFIO_PCI_OPS } from './vfio_pci.ts';
 
@@ -26,12 +35,25 @@ export class MigratablePciDevice extends VfioPciDevice {
   /** Loaded, and not yet told to act on it. */
   loaded = false;
 
-  /** @param options.resetDomain is needed: a device in RESUMING or ERROR leaves by RESET only. */
-  constructor(vfio: Vfio, name: string, hardware: PciDevice & StatefulHardware, options: VfioPciOptions) {
+  /** The region of the first generation, beside the FEATURE calls; null when the machine's description does not ask for it. */
+  readonly region: MigrationRegion | null;
+
+  /**
+   * @param options.resetDomain is needed: a device in RESUMING or ERROR leaves by RESET only. @param older offers the migration region of
+   * the first generation, too.
+   */
+  constructor(
+    vfio: Vfio,
+    name: string,
+    hardware: PciDevice & StatefulHardware,
+    options: VfioPciOptions,
+    older = false,
+  ) {
     super(vfio, name, MIGRATABLE_PCI_OPS, hardware, options);
     this.hardware = hardware;
     this.time = new FreezableClock(vfio.clock);
     hardware.clock = this.time;
+    this.region = older ? new MigrationRegion(this.migration!) : null;
   }
 
   override busMaster(iova: bigint, bytes: Uint8Array, write: boolean): number {
@@ -78,9 +100,29 @@ const migration: VfioMigrationOps<MigratablePciDevice> = {
   }),
 };
 
+/** As vfio-pci; the older region is one of the driver's own. */
+function openDevice(device: MigratablePciDevice): number {
+  const result = coreEnable(device);
+  if (result < 0) return result;
+  const { region } = device;
+  if (region !== null)
+    registerRegion(device, {
+      type: VFIO_REGION_TYPE_MIGRATION_DEPRECATED,
+      subtype: VFIO_REGION_SUBTYPE_MIGRATION_DEPRECATED,
+      flags: VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE,
+      size: BigInt(region.size),
+      kind: 'config',
+      read: (_device, task, buffer, pos) => region.read(task, buffer, Number(pos)),
+      write: (_device, task, buffer, pos) => region.write(task, buffer, Number(pos)),
+    });
+  coreFinishEnable(device);
+  return 0;
+}
+
 export const MIGRATABLE_PCI_OPS: VfioDeviceOps<MigratablePciDevice> = {
   ...VFIO_PCI_OPS,
   name: 'vfio-pci-migratable',
+  openDevice,
   migration,
   log: dmaLogOps((device: MigratablePciDevice) => device.log),
 };

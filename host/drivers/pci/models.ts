@@ -53,14 +53,14 @@ function migrates(description: DeviceDescription): boolean {
   return driver === MIGRATABLE_PCI_OPS.name;
 }
 
-/** Binds a function to the driver that its entry names. @throws TypeError there is no such driver. */
+/** Binds a function to the driver that its entry names (`driver`, and `migrationRegion: true` with the one that migrates). @throws TypeError there is no such driver. */
 export function bindDriver(
   { vfio, description }: ModelContext,
   hw: PciDevice & StatefulHardware,
   options: VfioPciOptions,
 ): VfioPciDevice {
   return migrates(description)
-    ? new MigratablePciDevice(vfio, description.name, hw, options)
+    ? new MigratablePciDevice(vfio, description.name, hw, options, description['migrationRegion'] === true)
     : new VfioPciDevice(vfio, description.name, VFIO_PCI_OPS, hw, options);
 }
 

@@ -10,14 +10,17 @@ export interface ApControl {
   owner: VfioDevice | null;
   /** The three masks of the guest, 32 bytes each. */
   setMasks(apm: Uint8Array, aqm: Uint8Array, adm: Uint8Array): void;
+  /** No queue is reached any more. */
   clearMasks(): void;
   /** Takes or gives back an interruption subclass for a queue. @returns 0 or -errno. */
   registerIsc(isc: number): number;
+  /** Gives a subclass back. */
   unregisterIsc(isc: number): void;
   /** A queue has something to tell: the notification byte is set. */
   interrupt(isc: number): void;
 }
 
+/** What a virtual machine offers the devices that are linked to it. */
 export interface VmLink {
   readonly name: string;
   /** Null: the machine has no AP facility. */
@@ -28,6 +31,7 @@ export interface VmLink {
 export interface ZdevVmProvider {
   /** A function of this machine is being opened. @returns 0 or -errno, then the open fails with it. */
   register(device: VfioDevice, vm: VmLink): number;
+  /** The function was closed. */
   unregister(device: VfioDevice): void;
 }
 

@@ -9,19 +9,25 @@ import {
   VFIO_DEVICE_INFO_CAP_ZPCI_GROUP,
   VFIO_DEVICE_INFO_CAP_ZPCI_PFIP,
   VFIO_DEVICE_INFO_CAP_ZPCI_UTIL,
+  VFIO_DMA_MAP_FLAG_READ,
+  VFIO_DMA_MAP_FLAG_WRITE,
   VFIO_TYPE1v2_IOMMU,
 } from '../uapi/constants.ts';
 import {
   VFIO_DEVICE_GET_INFO,
   VFIO_GROUP_GET_DEVICE_FD,
   VFIO_GROUP_SET_CONTAINER,
+  VFIO_IOMMU_MAP_DMA,
   VFIO_SET_IOMMU,
 } from '../uapi/ioctl.ts';
-import { S32, VfioDeviceInfo } from '../uapi/structs.ts';
+import { S32, VfioDeviceInfo, VfioIommuType1DmaMap } from '../uapi/structs.ts';
+import { VfioApBackend } from './ap/vfio_backend.ts';
+import { VfioSubchannelBackend } from './css/vfio_backend.ts';
 import type { VirtualMachine } from './machine.ts';
 import type { FunctionBackend } from './zpci/backend.ts';
 import { FH_SHM_EMULATED, FH_SHM_VFIO, type FunctionGroup, type FunctionInfo, ZpciFunction } from './zpci/function.ts';
 import { DmaShadow } from './zpci/shadow.ts';
+import { VfioFunctionBackend } from './zpci/vfio_backend.ts';
 
 const FLAG_REFRESH = 1n;
 const FLAG_RELAXED = 2n;
@@ -43,6 +49,42 @@ export function openDevice(process: VfioProcess, group: string, name: string, co
   return { group: groupFd, container: fd, device: process.ioctl(groupFd, VFIO_GROUP_GET_DEVICE_FD, name) };
 }
 
+/** Puts a zPCI function into a machine: opens its device in a container of its own. @throws VfioError as the calls do. */
+export function attachZpci(vm: VirtualMachine, group: string, name: string, identity: FunctionIdentity): ZpciFunction {
+  const opened = openDevice(vm.process, group, name);
+  return attachFunction(vm, new VfioFunctionBackend(vm.process, vm.storage, opened), opened.device, identity);
+}
+
+/**
+ * Puts a subchannel of vfio-ccw into a machine, with storage mapped at the guest's own addresses. @param id subsystem identification, such as
+ * 0x10313. @param container of another subchannel of the machine, to share its mappings. @returns the container. @throws VfioError as the calls do.
+ */
+export function attachSubchannel(
+  vm: VirtualMachine,
+  group: string,
+  name: string,
+  id: number,
+  container?: number,
+): number {
+  const opened = openDevice(vm.process, group, name, container);
+  if (container === undefined) mapStorage(vm, opened.container);
+  vm.css.attach(id, new VfioSubchannelBackend(vm.process, opened.device));
+  return opened.container;
+}
+
+/** Puts a matrix of vfio-ap into a machine, with storage mapped at the guest's own addresses. @throws VfioError as the calls do. */
+export function attachMatrix(vm: VirtualMachine, group: string, name: string): void {
+  const opened = openDevice(vm.process, group, name);
+  mapStorage(vm, opened.container);
+  vm.ap.backend = new VfioApBackend(vm.process, opened.device, (isc) => vm.css.adapterInterrupt(isc));
+}
+
+function mapStorage({ process, storage }: VirtualMachine, container: number): void {
+  const { vaddr, size } = storage;
+  const flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
+  process.ioctl(container, VFIO_IOMMU_MAP_DMA, new VfioIommuType1DmaMap({ flags, vaddr, iova: 0n, size }));
+}
+
 /** What emulated functions without capabilities of their own have (spec zdev section 3.6). */
 export const DEFAULT_GROUP: FunctionGroup = {
   id: 0xff,
@@ -57,6 +99,7 @@ export const DEFAULT_GROUP: FunctionGroup = {
   msiAddress: DEFAULT_MSI_ADDRESS,
 };
 
+/** How the guest sees a function: its numbers and its place in the list. */
 export interface FunctionIdentity {
   readonly fid: number;
   readonly uid?: number;

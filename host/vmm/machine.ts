@@ -45,28 +45,37 @@ const HANDLERS: ReadonlyMap<string, InsnHandler> = new Map<string, InsnHandler>(
   ...channelInstructions,
 ]);
 
-export interface MachineOptions {
+/** What a virtual machine is made of. */
+export interface VirtualMachineOptions {
   /** Bytes of storage, a multiple of 4096. */
   readonly storage: number;
 }
 
+/** A guest without a processor: storage, devices, and one instruction at a time (docs/uapi/insn.md). */
 export class VirtualMachine {
+  /** The process that plays the VMM. */
   readonly process: VfioProcess;
+  /** Absolute storage. */
   readonly storage: GuestStorage;
+  /** Subchannels and pending interruptions. */
   readonly css: ChannelSubsystem;
+  /** The AP queues. */
   readonly ap = new ApUnit();
   /** By index, ascending. */
   readonly functions = new Map<number, ZpciFunction>();
   /** Groups that exist without a function. */
   readonly groups = new Map<number, FunctionGroup>();
+  /** Error events of functions that the guest has not fetched yet. */
   readonly errorEvents: ErrorEvent[] = [];
+  /** Turns messages of functions into bits of the guest's vectors. */
   readonly interrupts: InterruptForwarder;
   /** Interruption mode by subclass, as SIC set it: 0 all, 1 single. */
   readonly interruptionModes = new Uint8Array(8);
   /** Reads one entry of a translation table; 0 outside storage. */
   readonly readEntry: ReadEntry;
 
-  constructor(process: VfioProcess, options: MachineOptions) {
+  /** @throws VfioError ENOMEM when the process has no room for the storage. */
+  constructor(process: VfioProcess, options: VirtualMachineOptions) {
     this.process = process;
     this.storage = new GuestStorage(process, options.storage);
     this.css = new ChannelSubsystem(this.storage);

@@ -138,7 +138,10 @@ export class DmaTable implements DmaProvider {
     let result = iommu_unmap(this.iommu, iova, last, mode);
     let broken = 0;
     while (result === UNMAP_NOTIFY) {
+      // What drivers do may end in another unmap; the count so far is this call's.
+      const bytes = this.unmappedBytes;
       broken = this.drain(this.field64(IOMMU_NOTIFY_IOVA), this.field64(IOMMU_NOTIFY_LAST)) || broken;
+      this.unmappedBytes = bytes;
       result = iommu_unmap(this.iommu, iova, last, mode | UNMAP_AGAIN);
     }
     return result < 0 ? result : broken;

@@ -65,6 +65,11 @@ export class Type1Groups {
     return this.#pageSize;
   }
   #pageSize = PAGE;
+  /** pageSize - 1, as a number. */
+  get pageMask(): number {
+    return this.#pageMask;
+  }
+  #pageMask = Number(PAGE) - 1;
 
   /** First iova that some unit cannot translate at all; 0: no unit. */
   get limit(): bigint {
@@ -133,6 +138,7 @@ export class Type1Groups {
     this.#limit = units.reduce((limit, unit) => (limit === 0n || unit.limit < limit ? unit.limit : limit), 0n);
     const sizes = this.pageSizes;
     this.#pageSize = sizes & -sizes;
+    this.#pageMask = Number(this.#pageSize - 1n);
   }
 }
 

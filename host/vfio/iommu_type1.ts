@@ -83,6 +83,11 @@ export const type1Driver = (vfio: Vfio, options: Type1Options = {}): IommuDriver
 export class Type1Iommu extends DmaTable implements IommuInstance, DirtyTable {
   readonly v2: boolean;
   readonly #groups: Type1Groups;
+  /** Copies of the arguments of the two calls that are made most. */
+  readonly #mapArg = new Uint8Array(32);
+  readonly #mapView = viewOf(this.#mapArg);
+  readonly #unmapArg = new Uint8Array(24);
+  readonly #unmapView = viewOf(this.#unmapArg);
 
   constructor(core: Core, iommu: number, v2: boolean, options: Type1Options) {
     super(core, iommu);
@@ -233,22 +238,22 @@ export class Type1Iommu extends DmaTable implements IommuInstance, DirtyTable {
   }
 
   #mapDma(task: Task, arg: UserArg): number {
-    const bytes = task.copyArgsz(arg, 32);
-    if (typeof bytes === 'number') return bytes;
-    const view = viewOf(bytes);
+    const argsz = task.copyFixed(arg, this.#mapArg);
+    if (argsz < 0) return argsz;
+    const view = this.#mapView;
     const flags = view.getUint32(4, true);
-    const vaddr = view.getBigUint64(8, true);
-    const iova = view.getBigUint64(16, true);
-    const size = view.getBigUint64(24, true);
-    if ((flags & ~MAP_FLAGS) !== 0) return task.fail(EINVAL, `unknown flags 0x${(flags >>> 0).toString(16)}`);
-    if (size === 0n) return task.fail(EINVAL, 'size is 0');
-    const last = iova + size - 1n;
-    if (last > U64_MAX || vaddr + size - 1n > U64_MAX) return task.fail(EOVERFLOW, 'iova or vaddr plus size wraps');
+    if ((flags & ~MAP_FLAGS) !== 0) return task.fail(EINVAL, `unknown flags 0x${flags.toString(16)}`);
+    if (view.getUint32(24, true) === 0 && view.getUint32(28, true) === 0) return task.fail(EINVAL, 'size is 0');
+    if (wraps(view, 16, 24) || wraps(view, 8, 24)) return task.fail(EOVERFLOW, 'iova or vaddr plus size wraps');
     const prot = flags & (VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE);
     const update = (flags & VFIO_DMA_MAP_FLAG_VADDR) !== 0;
     if (update === (prot !== 0)) return task.fail(EINVAL, 'flags want READ and/or WRITE, or VADDR alone');
-    if (((size | iova | vaddr) & (this.pageSize - 1n)) !== 0n)
+    const low = view.getUint32(8, true) | view.getUint32(16, true) | view.getUint32(24, true);
+    if ((low & this.#groups.pageMask) !== 0)
       return task.fail(EINVAL, 'iova, vaddr and size must be multiples of the page size');
+    const vaddr = view.getBigUint64(8, true);
+    const iova = view.getBigUint64(16, true);
+    const last = iova + view.getBigUint64(24, true) - 1n;
     if (update) return this.#updateVaddr(task, iova, last, vaddr);
     if (!this.#groups.contains(iova, last)) {
       // The table is asked first: a taken range or a full table comes before one that cannot be translated.
@@ -269,41 +274,46 @@ export class Type1Iommu extends DmaTable implements IommuInstance, DirtyTable {
   }
 
   #unmapDma(task: Task, arg: UserArg): number {
-    const bytes = task.copyArgsz(arg, 24);
-    if (typeof bytes === 'number') return bytes;
-    const view = viewOf(bytes);
-    const argsz = view.getUint32(0, true);
+    const argsz = task.copyFixed(arg, this.#unmapArg);
+    if (argsz < 0) return argsz;
+    const view = this.#unmapView;
     const flags = view.getUint32(4, true);
     const iova = view.getBigUint64(8, true);
     let size = view.getBigUint64(16, true);
     const dirty = (flags & VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP) !== 0;
     const all = (flags & VFIO_DMA_UNMAP_FLAG_ALL) !== 0;
     const vaddr = (flags & VFIO_DMA_UNMAP_FLAG_VADDR) !== 0;
-    if ((flags & ~UNMAP_FLAGS) !== 0) return task.fail(EINVAL, `unknown flags 0x${(flags >>> 0).toString(16)}`);
+    if ((flags & ~UNMAP_FLAGS) !== 0) return task.fail(EINVAL, `unknown flags 0x${flags.toString(16)}`);
     if (dirty && (all || vaddr)) return task.fail(EINVAL, 'GET_DIRTY_BITMAP goes with neither ALL nor VADDR');
     if (dirty && argsz < 48) return task.fail(EINVAL, `argsz ${argsz} is smaller than 48`);
     const bitmap = dirty ? copyBitmap(task, arg, 24, size) : null;
     if (typeof bitmap === 'number') return bitmap;
     if (vaddr && this.#groups.hasEmulated) return task.fail(EBUSY, 'a mediated group is attached');
-    if (!all && size !== 0n && iova + size - 1n > U64_MAX) return task.fail(EOVERFLOW, 'iova plus size wraps');
-    if ((iova & (this.pageSize - 1n)) !== 0n) return task.fail(EINVAL, 'iova is not a multiple of the page size');
+    if (!all && size !== 0n && wraps(view, 8, 16)) return task.fail(EOVERFLOW, 'iova plus size wraps');
+    if ((view.getUint32(8, true) & this.#groups.pageMask) !== 0)
+      return task.fail(EINVAL, 'iova is not a multiple of the page size');
     if (all) {
       if (iova !== 0n || size !== 0n) return task.fail(EINVAL, 'ALL wants iova and size 0');
       size = 1n << 64n;
-    } else if (size === 0n || (size & (this.pageSize - 1n)) !== 0n)
+    } else if (size === 0n || (view.getUint32(16, true) & this.#groups.pageMask) !== 0)
       return task.fail(EINVAL, 'size is 0 or not a multiple of the page size');
     if (bitmap !== null && (!this.dirtyOn || bitmap.pgsize !== this.pageSize))
       return task.fail(EINVAL, 'dirty tracking is off, or the bitmap has another page size');
     const last = iova + size - 1n;
     const mode = (this.v2 ? 0 : UNMAP_V1) | (all ? UNMAP_ALL : 0);
+    const wasInvalid = this.invalidCount > 0;
     let result: number;
     if (bitmap !== null) result = this.#unmapReporting(task, iova, last, bitmap.data);
     else if (!vaddr) result = this.unmapRange(iova, last, mode);
     else result = this.core.exports.iommu_vaddr_invalidate(this.iommu, iova, last, mode);
-    this.#updateRefusal();
+    if (vaddr || wasInvalid) this.#updateRefusal();
     if (result < 0) return task.fail(-result, UNMAP_REASONS[-result] ?? 'the unmap failed');
+    // A driver that was asked to unpin may have woken somebody who called here: all of the copy is written again.
+    view.setUint32(0, argsz, true);
+    view.setUint32(4, flags, true);
+    view.setBigUint64(8, iova, true);
     view.setBigUint64(16, this.unmappedBytes, true);
-    return task.copyOut(arg, 0, bytes);
+    return task.copyOut(arg, 0, this.#unmapArg);
   }
 
   /** Unmaps map by map and writes each one's dirty bits to the user before it goes; those gone before a failure stay gone. */
@@ -321,6 +331,13 @@ export class Type1Iommu extends DmaTable implements IommuInstance, DirtyTable {
     this.unmappedBytes = bytes;
     return 0;
   }
+}
+
+/** Does the u64 at `start` plus the u64 at `size` (not 0) minus 1 exceed 64 bits? Words, since a bigint sum costs more than the rest of the call. */
+function wraps(view: DataView, start: number, size: number): boolean {
+  const low = view.getUint32(start, true) + view.getUint32(size, true) - 1;
+  const high = view.getUint32(start + 4, true) + view.getUint32(size + 4, true) + Math.floor(low / 0x100000000);
+  return high > 0xffffffff;
 }
 
 const MAP_REASONS: Readonly<Record<number, string>> = {

@@ -134,6 +134,19 @@ export class Task {
     return bytes;
   }
 
+  /**
+   * copyArgsz into bytes that the caller keeps; their length is the fixed part's. @returns argsz, or -EFAULT / -EINVAL with the reason noted.
+   */
+  copyFixed(arg: UserArg, target: Uint8Array): number {
+    if (arg.copyInto?.(0, target) !== true) {
+      const bytes = arg.copyInto === undefined ? arg.copyIn(0, target.length) : null;
+      if (bytes === null) return this.fail(EFAULT, 'the argument is not readable');
+      target.set(bytes);
+    }
+    const argsz = (target[0]! | (target[1]! << 8) | (target[2]! << 16) | (target[3]! << 24)) >>> 0;
+    return argsz < target.length ? this.fail(EINVAL, `argsz ${argsz} is smaller than ${target.length}`) : argsz;
+  }
+
   /** Copies out; 0 or -EFAULT. */
   copyOut(arg: UserArg, offset: number, bytes: Uint8Array): number {
     return arg.copyOut(offset, bytes) ? 0 : this.fail(EFAULT, 'the argument is not writable');

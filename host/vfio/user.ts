@@ -9,6 +9,8 @@ export interface UserArg {
   readonly value: bigint;
   /** A private copy of `size` bytes at `offset`, or null (EFAULT). */
   copyIn(offset: number, size: number): Uint8Array | null;
+  /** copyIn into bytes that the caller keeps, for calls that are made often: fills `target`, or false (EFAULT). */
+  copyInto?(offset: number, target: Uint8Array): boolean;
   /** Copies all of `source` to `offset`; false (EFAULT) when any byte is not writable, then nothing is written. */
   copyOut(offset: number, source: Uint8Array): boolean;
 }
@@ -33,6 +35,12 @@ export class DirectBuffer implements UserBuffer {
   copyIn(offset: number, size: number): Uint8Array | null {
     if (offset + size > this.length) return null;
     return this.#bytes.slice(offset, offset + size);
+  }
+  copyInto(offset: number, target: Uint8Array): boolean {
+    if (offset + target.length > this.length) return false;
+    const bytes = this.#bytes;
+    for (let i = 0; i < target.length; i++) target[i] = bytes[offset + i]!;
+    return true;
   }
   copyOut(offset: number, source: Uint8Array): boolean {
     if (offset + source.length > this.length) return false;

@@ -116,6 +116,20 @@ describe('unmapping what is pinned', () => {
     expect(bench.notified).toEqual([{ iova: IOVA, length: 2n * PAGE }]);
   });
 
+  it('survives a driver that unmaps something else meanwhile', async () => {
+    const bench = (await Type1Bench.make()).mediated();
+    bench.map({ iova: IOVA, size: PAGE, vaddr: bench.mmap(1) });
+    bench.map({ iova: IOVA + PAGE, size: 2n * PAGE, vaddr: bench.mmap(2) });
+    bench.map({ iova: 0n, size: 4n * PAGE });
+    bench.pin(IOVA + PAGE, 2);
+    bench.onUnmap = (iova, length) => {
+      expect(bench.unmap(0n, 4n * PAGE)).toBe(4n * PAGE);
+      bench.letGo(iova, length);
+    };
+    expect(bench.unmap(IOVA, 3n * PAGE)).toBe(3n * PAGE);
+    expect(bench.close()).toEqual(NOTHING);
+  });
+
   it('gives a driver eleven chances, then takes the pins and says EIO', async () => {
     const bench = (await Type1Bench.make()).mediated();
     bench.map({ iova: IOVA, size: PAGE, vaddr: bench.mmap(1) });

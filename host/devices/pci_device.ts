@@ -105,6 +105,8 @@ export abstract class PciDevice {
   /** Time; the machine's own once plugged in. */
   clock: Clock = systemClock;
   host: PciHost | null = null;
+  /** A virtual function decodes memory whatever its command register says. */
+  virtual = false;
   #intxWanted = false;
   #line = false;
 
@@ -282,7 +284,7 @@ export abstract class PciDevice {
 
   #decodes(bar: PciBar): boolean {
     if (this.alwaysDecodes && bar.kind !== 'io') return true;
-    if (bar.index === VGA) return true;
+    if (bar.index === VGA || (this.virtual && bar.kind !== 'io')) return true;
     const bit = bar.kind === 'io' ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY;
     return (this.config.bytes[PCI_COMMAND]! & bit) !== 0;
   }

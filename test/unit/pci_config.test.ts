@@ -196,8 +196,12 @@ describe('configuration space of a user', () => {
   it('shows a virtual function without a pin, with memory space always on', async () => {
     const opened = await plug({}, () => {}, { virtualFunctionOf: null });
     expect(get(opened, CONFIG + 0x3dn, 1)).toBe(0);
+    opened.hw.config.set(4, 2, 0);
+    expect(get(opened, CONFIG + 4n, 2) & 2).toBe(2);
     set(opened, CONFIG + 4n, 0, 2);
-    opened.hw.config.set(4, 2, 2);
+    expect([get(opened, CONFIG + 4n, 2) & 2, opened.device.memoryEnabled]).toEqual([0, true]);
+    const mapped = opened.vfio.mmap(4096, { fd: opened.fd, offset: 0 });
+    expect(opened.vfio.peek(mapped, 1)).toHaveLength(1);
     expect(readRegion(opened, 0, 4)).toHaveLength(4);
   });
 });

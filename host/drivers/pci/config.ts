@@ -73,7 +73,9 @@ function piece(layout: Layout, offset: number, left: number): Width {
 
 function readByte(config: VirtualConfig, device: VfioPciDevice, at: number): number {
   const virt = config.layout.virt[at]!;
-  const value = config.layout.vconfig[at]! & virt;
+  let value = config.layout.vconfig[at]! & virt;
+  // A virtual function's hardware has no memory bit; the user sees the one he wrote, set at first.
+  if (at === PCI_COMMAND && device.isVirtualFunction) value |= config.layout.vconfig[at]! & PCI_COMMAND_MEMORY;
   return virt === 0xff ? value : value | (device.hw.configRead(at, 1) & ~virt);
 }
 

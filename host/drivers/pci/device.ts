@@ -127,6 +127,7 @@ export class VfioPciDevice extends VfioDevice implements PciHost {
     this.memory = containerMemory(this);
     this.vfToken = new VfToken(options.hasVirtualFunctions === true);
     hw.config.markPowerOn();
+    hw.virtual = this.isVirtualFunction;
     hw.host = this;
     hw.clock = vfio.clock;
     options.resetDomain?.add(this);

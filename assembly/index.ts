@@ -29,7 +29,7 @@ export { iommu_attach_domain, iommu_create, iommu_destroy, iommu_detach_domain, 
 export { mm_create, mm_destroy, mm_map, mm_unmap } from './iommu/mm';
 
 // pages of the user windows
-export { pages_alloc, pages_create, pages_put, pages_size, pages_used } from './iommu/pages';
+export { pages_alloc, pages_claim, pages_create, pages_put, pages_size, pages_used } from './iommu/pages';
 
 // page entries and pins; the core's own users take iommu/direct.ts
 export { page_lookup } from './iommu/entry';

@@ -33,6 +33,7 @@ export interface CoreExports {
   pages_size(npage: number): number;
   pages_create(record: number, base: number, npage: number, zeroed: number): number;
   pages_alloc(pages: number, npage: number): number;
+  pages_claim(pages: number, linear: number, npage: number): number;
   pages_put(pages: number, linear: number, npage: number): void;
   pages_used(pages: number): number;
   mm_create(arena: number, pages: number): number;

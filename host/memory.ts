@@ -1,6 +1,6 @@
 // Pages of the core's user windows: the RAM of every task of an instance. The core counts who needs each page (assembly/iommu/pages.ts), so a
 // page that a device pins outlives its mapping; this class is its face.
-import { PAGE_SIZE_4K } from '../assembly/abi.ts';
+import { EINVAL, PAGE_SIZE_4K } from '../assembly/abi.ts';
 import type { Core } from './core.ts';
 
 export class PageAllocator {
@@ -19,6 +19,15 @@ export class PageAllocator {
   allocate(size: number): number {
     if (size <= 0 || size % PAGE_SIZE_4K !== 0) return 0;
     return this.#core.exports.pages_alloc(this.#core.pages, size / PAGE_SIZE_4K) >>> 0;
+  }
+
+  /**
+   * Takes these pages as they are, content and all: RAM that an embedder has filled. @param size bytes, a multiple of 4096.
+   * @returns 0, or -errno: EINVAL not page aligned or not all between the core's userBase and userEnd; EEXIST some are in use.
+   */
+  claim(linear: number, size: number): number {
+    if (!Number.isInteger(linear) || linear < 0 || linear > 0xffffffff || linear % PAGE_SIZE_4K !== 0) return -EINVAL;
+    return this.#core.exports.pages_claim(this.#core.pages, linear, size / PAGE_SIZE_4K);
   }
 
   /** Gives a run (or part of one) back. */

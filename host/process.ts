@@ -27,6 +27,11 @@ export interface MmapOptions {
   addr?: bigint | number;
   /** false: address space with nothing behind it, for scale tests. */
   backed?: boolean;
+  /**
+   * Linear address in the core's memory: map the pages that lie there, content and all, instead of fresh ones. For an embedder whose RAM is the
+   * guest's memory; between `core.userBase` and `core.userEnd`, page aligned, not mapped by anybody.
+   */
+  linear?: number;
 }
 
 const encoder = new TextEncoder();
@@ -147,7 +152,8 @@ export class VfioProcess {
       const addr = options.addr === undefined ? {} : { addr: BigInt(options.addr) };
       if (options.fd === undefined) {
         task.why = 'no room in the address space or in the memory';
-        return task.mm.mapAnonymous(size, { read, write, backed: options.backed ?? true, ...addr });
+        const linear = options.linear === undefined ? {} : { linear: options.linear };
+        return task.mm.mapAnonymous(size, { read, write, backed: options.backed ?? true, ...addr, ...linear });
       }
       const file = task.file(options.fd);
       if (file === undefined) return BigInt(task.fail(EBADF, `descriptor ${options.fd} is not open`));

@@ -12,6 +12,8 @@
 //       24    4 iommus  first iommu object over these pages
 //       32  4*npage     page words
 
+import { EEXIST, EINVAL } from '../abi';
+
 const BASE = 0;
 const NPAGE = 4;
 const USED = 8;
@@ -75,6 +77,24 @@ export function pages_alloc(p: usize, npage: u32): usize {
   memory.fill(linear, 0, <usize>(used_before - at) << 12);
   if (at + npage > fresh) store<u32>(p, at + npage, FRESH);
   return linear;
+}
+
+/**
+ * Takes `npage` given pages as they are, with one reference each: an embedder's RAM. @param linear page aligned.
+ * @returns 0; -EINVAL: not all of them are pages of this record; -EEXIST: some are not free. Nothing changes then.
+ */
+export function pages_claim(p: usize, linear: usize, npage: u32): i32 {
+  const base = load<u32>(p, BASE);
+  const end = load<u32>(p, NPAGE);
+  const at = (<u32>linear - base) >> 12;
+  if (<u32>linear < base || npage > end || at > end - npage) return -EINVAL;
+  const first = word_of(p, linear);
+  const last = first + (<usize>npage << 2);
+  for (let w = first; w < last; w += 4) if (load<u32>(w) != 0) return -EEXIST;
+  for (let w = first; w < last; w += 4) store<u32>(w, 1);
+  store<u32>(p, load<u32>(p, USED) + npage, USED);
+  store<u32>(p, max(load<u32>(p, FRESH), at + npage), FRESH);
+  return 0;
 }
 
 /** One reference more to each of `npage` pages. */

@@ -128,18 +128,27 @@ export class AddressSpace {
     return this.#vmas.some((vma) => vma.file === file);
   }
 
-  /** Maps `length` bytes of anonymous memory, zeroed. @returns its address, or -errno as a bigint. */
+  /**
+   * Maps `length` bytes of anonymous memory, zeroed; or, with `linear`, the pages of the core's memory that lie there, as they are.
+   * @returns its address, or -errno as a bigint: EINVAL, EEXIST, ENOMEM.
+   */
   mapAnonymous(
     length: bigint,
-    options: { addr?: bigint; read?: boolean; write?: boolean; backed?: boolean } = {},
+    options: { addr?: bigint; read?: boolean; write?: boolean; backed?: boolean; linear?: number } = {},
   ): bigint {
     const { read = true, write = true, backed = true } = options;
     if (length <= 0n) return BigInt(-EINVAL);
     const size = pageUp(length);
     if (!backed) return this.insert(size, { kind: 'unbacked' }, read, write, null, options.addr);
     if (size > BigInt(this.#core.userEnd - this.#core.userBase)) return BigInt(-ENOMEM);
-    const linear = this.#pages.allocate(Number(size));
-    if (linear === 0) return BigInt(-ENOMEM);
+    let linear = options.linear ?? 0;
+    if (options.linear === undefined) {
+      linear = this.#pages.allocate(Number(size));
+      if (linear === 0) return BigInt(-ENOMEM);
+    } else {
+      const claimed = this.#pages.claim(linear, Number(size));
+      if (claimed < 0) return BigInt(claimed);
+    }
     const address = this.insert(size, { kind: 'ram', linear }, read, write, null, options.addr);
     if (address < 0n) this.#pages.free(linear, Number(size));
     return address;

@@ -1,6 +1,7 @@
 // A core's life: regions in an embedder's memory, refusals, faults.
 import { describe, expect, it } from 'vitest';
 import { CoreFault } from '../../host/core.ts';
+import { Container, createVfio, deviceAction } from '../../host/inline.ts';
 import { freshCore } from '../support/core.ts';
 
 const MiB = 1024 * 1024;
@@ -58,5 +59,43 @@ describe('a trap', () => {
     const core = await freshCore();
     expect(() => core.fault(new TypeError('ours'))).toThrow(TypeError);
     expect(() => core.assertAlive()).not.toThrow();
+  });
+});
+
+describe('an embedder whose RAM is the guest memory', () => {
+  const RAM = 2 * MiB;
+  const HEAP = MiB;
+
+  it('finds its own bytes where devices look, and theirs where it looks: nothing is copied', async () => {
+    const memory = new WebAssembly.Memory({ initial: 96 });
+    const ram = new Uint8Array(memory.buffer, RAM, MiB);
+    ram.fill(0x5a);
+    const vfio = await createVfio({ memory, base: RAM - HEAP, heapSize: HEAP, length: HEAP + 2 * MiB });
+    expect(vfio.core.userBase).toBe(RAM);
+    const address = vfio.mmap(MiB, { linear: RAM });
+    const container = new Container(vfio);
+    const device = container.attach(1).device('0000:00:01.0');
+    container.map(0n, MiB, { address });
+    expect(ram.every((byte) => byte === 0x5a)).toBe(true);
+    device.region(7).set(4, 7, 2);
+    const done = deviceAction(vfio, '0000:00:01.0', 'dma_write', { iova: 0x1234, data: 'c0ffee' });
+    expect(done).toBe(0);
+    expect([...ram.subarray(0x1233, 0x1238)]).toEqual([0x5a, 0xc0, 0xff, 0xee, 0x5a]);
+    container.close();
+    vfio.munmap(address, MiB);
+    expect(ram[0x1234]).toBe(0xc0);
+    expect(vfio.core.liveBytes).toBe(0);
+  });
+
+  it('is told what cannot be its RAM', async () => {
+    const memory = new WebAssembly.Memory({ initial: 96 });
+    const vfio = await createVfio({ memory, base: RAM - HEAP, heapSize: HEAP, length: HEAP + 2 * MiB });
+    for (const linear of [0, RAM - 4096, RAM + 1, RAM + 2 * MiB, -4096, 2 ** 32])
+      expect(() => vfio.mmap(4096, { linear }), String(linear)).toThrow('EINVAL');
+    expect(() => vfio.mmap(3 * MiB, { linear: RAM })).toThrow(/EINVAL|ENOMEM/);
+    const address = vfio.mmap(8192, { linear: RAM + 4096 });
+    expect(() => vfio.mmap(8192, { linear: RAM })).toThrow('EEXIST');
+    vfio.munmap(address, 8192);
+    vfio.munmap(vfio.mmap(8192, { linear: RAM }), 8192);
   });
 });

@@ -1,5 +1,6 @@
 // Runs device scenarios: a vfio-ccw device over a scripted subchannel and a guest whose pages can fail, driven through the driver's own operations
 // (some scenarios use a device that is not open, which no descriptor could), observed after every step.
+
 import { EINVAL } from '../../assembly/abi.ts';
 import { ManualClock } from '../clock.ts';
 import type { Core } from '../core.ts';
@@ -10,6 +11,7 @@ import type { CcwDevice } from '../drivers/ccw/device.ts';
 import { channelPath, examine, type PathEvent, shutdown } from '../drivers/ccw/paths.ts';
 import { REGION_SHIFT } from '../drivers/ccw/regions.ts';
 import { createCcwDevice, vfioCcwOps } from '../drivers/ccw/vfio_ccw.ts';
+import { fromHex, toHex } from '../hex.ts';
 import { VFIO_DEVICE_RESET } from '../uapi/ioctl.ts';
 import { EventFd } from '../vfio/eventfd.ts';
 import type { VfioFile } from '../vfio/file.ts';
@@ -49,9 +51,6 @@ const dmaOf = (iommu: number): DmaProvider => ({
 });
 
 const mask = (value: number): string => `0x${value.toString(16).padStart(2, '0')}`;
-const fromHex = (hex: string): Uint8Array =>
-  Uint8Array.from(hex.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
-const toHex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 
 export class ScenarioRunner {
   readonly #core: Core;

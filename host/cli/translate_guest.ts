@@ -1,8 +1,10 @@
 // The guest of a translator vector: each listed page gets a real page with the vector's bytes and errors, and real frames are turned back
 // into the vector's numbers page by page.
+
 import { PAGE_SIZE_4K } from '../../assembly/abi.ts';
 import { GuestPages } from '../ccw/guest_pages.ts';
 import type { Core } from '../core.ts';
+import { fromHex } from '../hex.ts';
 import { type GuestInput, hex } from './translate_format.ts';
 
 /** A result that only a bug of ours can give, such as a page that stays pinned. */
@@ -66,10 +68,4 @@ export class VectorGuest {
     if (frame === undefined) throw new TranslatorBug(`${hex(address)} lies in no page of the guest`);
     return frame * PAGE + (address % PAGE);
   }
-}
-
-function fromHex(digits: string): Uint8Array {
-  return Uint8Array.from({ length: digits.length / 2 }, (_, at) =>
-    Number.parseInt(digits.slice(2 * at, 2 * at + 2), 16),
-  );
 }

@@ -1,7 +1,9 @@
 // A channel program as recorded from a running system: its form, what is wrong with a malformed one, and the guest storage it names. The form
 // is that of test/data/ccw-real (one JSON object per program): `orb`, `memory` (iova, bytes), `data` areas, `outcome`, the CCWs `executed`,
 // the status of every command (`steps`) and what the device stored (`result`).
+
 import { CCW_IDA, type Ccw, decodeCcw, ORB_FORMAT1, ORB_IDAW_2K, ORB_IDAW64 } from '../css/cio.ts';
+import { fromHex } from '../hex.ts';
 
 export interface RecordedArea {
   readonly iova: string;
@@ -103,10 +105,6 @@ function isStep(item: unknown): boolean {
   return Array.isArray(item) && isAddress(item[0]) && isByte(item[1]) && isByte(item[2]) && isCount(item[3]);
 }
 
-export const fromHex = (hex: string): Uint8Array =>
-  Uint8Array.from({ length: hex.length >> 1 }, (_, i) => Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16));
-export const toHex = (bytes: Uint8Array): string =>
-  Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 export const toAddress = (address: number): string => `0x${address.toString(16)}`;
 
 /** One part of a data area: what one IDAW, or a CCW without IDAL, designates. */

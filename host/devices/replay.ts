@@ -3,7 +3,8 @@
 import { direction, ENDED, UNIT_CHECK } from '../css/cio.ts';
 import type { ChannelDevice, CommandEnd, Transfer } from '../css/device.ts';
 import { SCSW_CPA, SCSW_SIZE, SCSW_STCTL_PRIMARY } from '../css/schib.ts';
-import { fromHex, type Recording } from './recording.ts';
+import { fromHex } from '../hex.ts';
+import type { Recording } from './recording.ts';
 import { givenBytes, type PlannedCommand, planCommands } from './replay_plan.ts';
 
 const PREFETCH_AND_ESW_FORMAT = 0x04400000;

@@ -14,7 +14,8 @@ import {
   INCORRECT_LENGTH,
   STATUS_MODIFIER,
 } from '../css/cio.ts';
-import { EXECUTED_KEPT, fromHex, GuestImage, type Recording, STEPS_KEPT } from './recording.ts';
+import { fromHex } from '../hex.ts';
+import { EXECUTED_KEPT, GuestImage, type Recording, STEPS_KEPT } from './recording.ts';
 
 export interface PlannedCommand {
   readonly command: number;

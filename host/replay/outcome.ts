@@ -10,7 +10,8 @@ import {
   SCSW_FCTL_HALT,
   SCSW_SUBCHANNEL_STATUS,
 } from '../css/schib.ts';
-import { type RecordedOutcome, type Recording, toAddress, toHex } from '../devices/recording.ts';
+import { type RecordedOutcome, type Recording, toAddress } from '../devices/recording.ts';
+import { toHex } from '../hex.ts';
 
 const ERW = 16;
 const ECW = 32;

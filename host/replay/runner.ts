@@ -6,16 +6,15 @@ import { CCW_MIDA, direction } from '../css/cio.ts';
 import type { CommandRecord } from '../css/program.ts';
 import {
   EXECUTED_KEPT,
-  fromHex,
   type GuestArea,
   GuestImage,
   type RecordedOutcome,
   type Recording,
   toAddress,
-  toHex,
 } from '../devices/recording.ts';
 import { ReplayDevice } from '../devices/replay.ts';
 import { errnoName } from '../errno.ts';
+import { fromHex, toHex } from '../hex.ts';
 import type { VfioInstance, VfioOptions } from '../source.ts';
 import { type Chains, findChains } from './chains.ts';
 import { compare, type ResultEntry } from './compare.ts';

@@ -1,7 +1,8 @@
 // Every recorded program that the 2016 request admits gives the same IRB and the same data as through the regions.
 import { describe, expect, it } from 'vitest';
 import { EOPNOTSUPP } from '../../assembly/abi.ts';
-import { fromHex, type Recording } from '../../host/devices/recording.ts';
+import type { Recording } from '../../host/devices/recording.ts';
+import { fromHex } from '../../host/hex.ts';
 import { createVfio } from '../../host/inline.ts';
 import { ReplayRunner } from '../../host/replay/runner.ts';
 import { loadLines } from '../support/data.ts';

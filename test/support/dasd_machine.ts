@@ -5,14 +5,8 @@ import type { ChannelDevice, CommandEnd, Transfer } from '../../host/css/device.
 import { EckdDevice } from '../../host/devices/dasd/eckd.ts';
 import { HEADS } from '../../host/devices/dasd/track.ts';
 import { Volume } from '../../host/devices/dasd/volume.ts';
-import {
-  fromHex,
-  GuestImage,
-  type RecordedOutcome,
-  type Recording,
-  toAddress,
-  toHex,
-} from '../../host/devices/recording.ts';
+import { GuestImage, type RecordedOutcome, type Recording, toAddress } from '../../host/devices/recording.ts';
+import { fromHex, toHex } from '../../host/hex.ts';
 import { createVfio } from '../../host/inline.ts';
 import { findChains } from '../../host/replay/chains.ts';
 import { guestPages, ReplayGuest } from '../../host/replay/guest.ts';

@@ -1,5 +1,6 @@
 // What a 3390 behind a 2107 control unit says about itself. Source: spec channel-devices, "Sense ID answers observed" and the 3390 section; field
 // meanings: 3990/2105 Storage Control Reference.
+import { fromHex } from '../../hex.ts';
 import { HEADS } from './track.ts';
 
 export const SENSE_ID_SIZE = 24;
@@ -13,7 +14,7 @@ const deviceModel = (cylinders: number): number => (cylinders > 3339 ? 0x0c : cy
 
 const bytes = (hex: string, size: number): Uint8Array => {
   const result = new Uint8Array(size);
-  for (let i = 0; i * 2 < hex.length; i++) result[i] = Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16);
+  result.set(fromHex(hex));
   return result;
 };
 

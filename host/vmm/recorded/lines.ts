@@ -1,4 +1,5 @@
 // Recorded instruction sequences (vectors/insn, FORMAT.md): one JSON line is a sequence of steps on a fresh machine. This file knows the text form.
+import { fromHex, toHex } from '../../hex.ts';
 
 export interface Expected {
   readonly cc?: number;
@@ -54,11 +55,8 @@ export function parseBytes(text: string): Uint8Array {
   const repeat = /^([0-9a-f]{2})\*(\d+)$/i.exec(text);
   if (repeat !== null) return new Uint8Array(Number(repeat[2])).fill(Number.parseInt(repeat[1] as string, 16));
   if (text.length % 2 !== 0 || /[^0-9a-f]/i.test(text)) throw new Error(`"${text}" is no string of bytes`);
-  return Uint8Array.from({ length: text.length / 2 }, (_, i) => Number.parseInt(text.slice(2 * i, 2 * i + 2), 16));
+  return fromHex(text);
 }
-
-export const toHex = (bytes: Uint8Array): string =>
-  Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 
 /** Bytes that differ, runs up to 7 equal bytes apart merged. `base` is the address of the first byte. */
 export function changes(before: Uint8Array, after: Uint8Array, base: number): Array<[string, string]> {

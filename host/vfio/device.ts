@@ -12,6 +12,7 @@ export { checkFeature } from './feature.ts';
 
 /** A length that reaches the last page from iova 0; 2^64 does not fit. */
 const EVERYTHING = (1n << 64n) - 1n;
+const PAGE = BigInt(PAGE_SIZE_4K);
 const MAX_PIN_PAGES = PAGE_SIZE_4K / 8;
 
 /** Drivers extend this with their own state. */
@@ -67,16 +68,19 @@ export class VfioDevice {
     return result;
   }
 
-  /** Gives pins of this device back; pages that it does not hold are left alone. */
+  /** Gives pins of this device back, one of each page; pages that it does not hold are left alone, so the range may be everything. */
   unpinPages(iova: bigint, npage: number): void {
-    for (let i = 0; i < npage; i++) {
-      const page = iova + BigInt(i * PAGE_SIZE_4K);
-      const held = this.pins.get(page);
-      if (held === undefined) continue;
-      if (held === 1) this.pins.delete(page);
-      else this.pins.set(page, held - 1);
-      this.dma?.unpinPages(page, 1);
-    }
+    const end = iova + BigInt(npage) * PAGE;
+    if (npage <= this.pins.size) for (let page = iova; page < end; page += PAGE) this.#unpin(page);
+    else for (const page of [...this.pins.keys()]) if (iova <= page && page < end) this.#unpin(page);
+  }
+
+  #unpin(page: bigint): void {
+    const held = this.pins.get(page);
+    if (held === undefined) return;
+    if (held === 1) this.pins.delete(page);
+    else this.pins.set(page, held - 1);
+    this.dma?.unpinPages(page, 1);
   }
 
   /** CPU access to the device's address space. @returns 0 or -errno (EINVAL: no bytes, or not open). */

@@ -407,6 +407,19 @@ describe('about the device', () => {
     expect([...group!]).toEqual([0xe0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
   });
 
+  it('a clear takes pending sense away and leaves the path group', async () => {
+    const disk = await diskBench();
+    disk.run([{ command: 0xaf, write: [0x00, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11] }]);
+    disk.run([{ command: 0x41, write: [0] }]);
+    disk.bench.subchannel.csch();
+    disk.bench.clock.advance(0);
+    const ran = disk.run([
+      { command: 0x04, read: 32 },
+      { command: 0x34, read: 12 },
+    ]);
+    expect([ran.read[0]![0], ran.read[1]![0], ran.read[1]![11]]).toEqual([0, 0xc0, 11]);
+  });
+
   it('reserve and release answer sense data; an unknown suborder is rejected', async () => {
     const disk = await diskBench();
     for (const command of [0xb4, 0x94, 0x14]) expect(disk.run([{ command, read: 32 }])).toMatchObject(NORMAL);

@@ -157,6 +157,31 @@ export class EckdDevice implements ChannelDevice, Unit {
     this.#wrong = null;
   }
 
+  /** u16 cylinder@0, u16 head@2, path group@4 (12), u8 sense kept@16, its bytes 0, 1 and 7@17. The tracks are not part of it. */
+  saveState(): Uint8Array {
+    const bytes = new Uint8Array(STATE_SIZE);
+    const view = new DataView(bytes.buffer);
+    view.setUint16(0, this.#domain.cylinder, true);
+    view.setUint16(2, this.#domain.head, true);
+    bytes.set(this.pathGroup, 4);
+    const wrong = this.#wrong;
+    if (wrong !== null) bytes.set([1, wrong.byte0, wrong.byte1, wrong.message7], 16);
+    return bytes;
+  }
+
+  loadState(state: Uint8Array): boolean {
+    if (state.length !== STATE_SIZE) return false;
+    const view = new DataView(state.buffer, state.byteOffset, state.length);
+    const cylinder = view.getUint16(0, true);
+    const head = view.getUint16(2, true);
+    if (cylinder >= this.volume.cylinders || head >= HEADS || state[16]! > 1) return false;
+    this.#domain = new Domain(this.volume, cylinder, head);
+    this.pathGroup.set(state.subarray(4, 16));
+    const [kept, byte0, byte1, message7] = state.subarray(16);
+    this.#wrong = kept === 0 ? null : new UnitCheckError('found before the migration', byte0!, byte1!, message7!);
+    return true;
+  }
+
   execute(command: number, transfer: Transfer): CommandEnd {
     if (transfer.first) this.#domain = new Domain(this.volume, this.#domain.cylinder, this.#domain.head);
     if (command === CMD_SENSE) return give(transfer, senseBytes(this.#wrong, this.#domain));

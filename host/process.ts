@@ -59,6 +59,7 @@ export class VfioProcess {
   open(path: string): number {
     return this.check(this.openRaw(path), () => `open(${path})`);
   }
+  /** The same with the kernel's number: a descriptor, or -errno. */
   openRaw(path: string): number {
     return this.enter(() => {
       const file = this.system.open(this.task, path);
@@ -73,6 +74,7 @@ export class VfioProcess {
   close(fd: number): void {
     this.check(this.closeRaw(fd), () => `close(${fd})`);
   }
+  /** The same with the kernel's number: 0, or -errno. */
   closeRaw(fd: number): number {
     return this.enter(() => this.task.close(fd));
   }
@@ -112,6 +114,7 @@ export class VfioProcess {
   read(fd: number, buffer: Uint8Array, offset?: bigint | number): number {
     return this.check(this.readRaw(fd, buffer, offset), () => `read(${fd})`);
   }
+  /** The same with the kernel's number: a count, or -errno. */
   readRaw(fd: number, buffer: Uint8Array | UserBuffer, offset?: bigint | number): number {
     return this.enter(() => {
       const position = offset === undefined ? null : BigInt.asIntN(64, BigInt(offset));
@@ -126,6 +129,7 @@ export class VfioProcess {
   write(fd: number, data: Uint8Array, offset?: bigint | number): number {
     return this.check(this.writeRaw(fd, data, offset), () => `write(${fd})`);
   }
+  /** The same with the kernel's number: a count, or -errno. */
   writeRaw(fd: number, data: Uint8Array | UserBuffer, offset?: bigint | number): number {
     return this.enter(() => {
       const position = offset === undefined ? null : BigInt.asIntN(64, BigInt(offset));
@@ -142,6 +146,7 @@ export class VfioProcess {
     if (address < 0n) this.check(Number(address), () => `mmap(${length})`);
     return address;
   }
+  /** The same with the kernel's number: an address, or -errno. */
   mmapRaw(length: bigint | number, options: MmapOptions = {}): bigint {
     const size = BigInt(length);
     const prot = options.prot ?? 'rw';
@@ -169,6 +174,7 @@ export class VfioProcess {
   munmap(address: bigint, length: bigint | number): void {
     this.check(this.munmapRaw(address, length), () => `munmap(0x${address.toString(16)})`);
   }
+  /** The same with the kernel's number: 0, or -errno. */
   munmapRaw(address: bigint, length: bigint | number): number {
     return this.enter(() => this.task.mm.unmap(address, BigInt(length)));
   }
@@ -190,6 +196,7 @@ export class VfioProcess {
   eventfd(initval: bigint | number = 0, options: { semaphore?: boolean } = {}): number {
     return this.check(this.eventfdRaw(initval, options), () => 'eventfd()');
   }
+  /** The same with the kernel's number: a descriptor, or -errno. */
   eventfdRaw(initval: bigint | number = 0, options: { semaphore?: boolean } = {}): number {
     return this.enter(() => {
       const count = BigInt(initval);
@@ -230,6 +237,7 @@ export class VfioProcess {
     if (count < 0n) this.check(Number(count), () => `take(${fd})`);
     return count;
   }
+  /** The same with the kernel's number: the counter, or -errno. */
   takeRaw(fd: number): bigint {
     return this.enter(() => {
       const file = this.task.file(fd);
@@ -245,6 +253,7 @@ export class VfioProcess {
     this.check(this.peekRaw(address, bytes), () => `peek(0x${address.toString(16)})`);
     return bytes;
   }
+  /** The same with the kernel's number: 0, or -errno; `into` is filled. */
   peekRaw(address: bigint, into: Uint8Array): number {
     return this.enter(() =>
       this.task.mm.read(address, into) ? 0 : this.task.fail(EFAULT, 'the memory is not readable'),
@@ -255,6 +264,7 @@ export class VfioProcess {
   poke(address: bigint, data: Uint8Array): void {
     this.check(this.pokeRaw(address, data), () => `poke(0x${address.toString(16)})`);
   }
+  /** The same with the kernel's number: 0, or -errno. */
   pokeRaw(address: bigint, data: Uint8Array): number {
     return this.enter(() =>
       this.task.mm.write(address, data) ? 0 : this.task.fail(EFAULT, 'the memory is not writable'),

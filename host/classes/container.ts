@@ -22,6 +22,7 @@ import { Group } from './group.ts';
 
 /** Memory that devices of the container reach at `iova` and the program at `bytes`. */
 export interface DmaMemory {
+  /** Address for devices. */
   readonly iova: bigint;
   /** Address in the process. */
   readonly address: bigint;
@@ -49,8 +50,11 @@ export interface IommuInfo {
 }
 
 export class Container {
+  /** The process that makes the calls. */
   readonly vfio: VfioProcess;
+  /** Its descriptor, for calls that have no method. */
   readonly fd: number;
+  /** The groups that `attach` opened. */
   readonly groups: Group[] = [];
   #memory: DmaMemory[] = [];
 

@@ -21,13 +21,18 @@ import { Region } from './region.ts';
 export interface DeviceDetails {
   /** VFIO_DEVICE_FLAGS_*. */
   readonly flags: number;
+  /** Highest region index + 1. */
   readonly numRegions: number;
+  /** Highest interrupt index + 1. */
   readonly numIrqs: number;
+  /** Capabilities, such as those of zPCI functions. */
   readonly caps: readonly InfoCap[];
 }
 
 export class Device {
+  /** The process that makes the calls. */
   readonly vfio: VfioProcess;
+  /** Its descriptor, for calls that have no method. */
   readonly fd: number;
   readonly #irqs = new Map<number, Irq>();
   #open = true;

@@ -11,7 +11,9 @@ import { S32, VfioGroupStatus } from '../uapi/structs.ts';
 import { Device } from './device.ts';
 
 export class Group {
+  /** The process that makes the calls. */
   readonly vfio: VfioProcess;
+  /** Its descriptor, for calls that have no method. */
   readonly fd: number;
   readonly #devices: Device[] = [];
 

@@ -6,7 +6,9 @@ import { IommuDestroy, IommuIoasAlloc, IommuIoasMap, IommuIoasUnmap } from '../u
 import { Device } from './device.ts';
 
 export class Iommufd {
+  /** The process that makes the calls. */
   readonly vfio: VfioProcess;
+  /** Its descriptor, for calls that have no method. */
   readonly fd: number;
 
   /** Opens /dev/iommu. */

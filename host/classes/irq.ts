@@ -14,7 +14,9 @@ import type { Device } from './device.ts';
 const HEADER = 20;
 
 export class Irq {
+  /** The device it belongs to. */
   readonly device: Device;
+  /** VFIO_*_IRQ_INDEX. */
   readonly index: number;
   /** VFIO_IRQ_INFO_*. */
   readonly flags: number;
@@ -59,9 +61,11 @@ export class Irq {
     this.closeEventfds();
   }
 
+  /** Masks one subindex. @throws VfioError ENOTTY the index cannot be masked. */
   mask(subindex = 0): void {
     this.#set(VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_MASK, subindex, 1);
   }
+  /** Unmasks it; a level that is still high fires at once. @throws VfioError ENOTTY. */
   unmask(subindex = 0): void {
     this.#set(VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK, subindex, 1);
   }

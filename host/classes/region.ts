@@ -8,7 +8,9 @@ import type { Device } from './device.ts';
 export type Width = 1 | 2 | 4 | 8;
 
 export class Region {
+  /** The device it belongs to. */
   readonly device: Device;
+  /** VFIO_*_REGION_INDEX. */
   readonly index: number;
   /** VFIO_REGION_INFO_FLAG_*. */
   readonly flags: number;
@@ -16,6 +18,7 @@ export class Region {
   readonly size: bigint;
   /** Where it lies on the device's descriptor. */
   readonly offset: bigint;
+  /** Its capabilities: type, sparse areas. */
   readonly caps: readonly InfoCap[];
 
   constructor(device: Device, index: number) {

@@ -13,6 +13,7 @@ export type ResultLine = { op: string; ret: number | string } & JsonObject;
 export interface Mismatch {
   /** 1-based line of the script. */
   readonly line: number;
+  /** The operation. */
   readonly op: string;
   /** What differs, in words. */
   readonly reasons: readonly string[];
@@ -29,6 +30,7 @@ export interface ScriptOptions {
 }
 
 export interface ScriptOutcome {
+  /** One for each operation. */
   readonly results: ResultLine[];
   /** Empty: every `expect` held. */
   readonly mismatches: Mismatch[];

@@ -31,7 +31,7 @@ import {
 import { checkHello, parseRound } from './hello.ts';
 import type { Link } from './link.ts';
 import { applyPages, PageJournal } from './ram.ts';
-import { asMigrationError, CONTROL_FRAME, Session } from './session.ts';
+import { asMigrationError, CONTROL_FRAME, FAREWELL_MS, Session } from './session.ts';
 import { reasonOf } from './source.ts';
 import { type Frame, type FrameReader, type FrameWriter, openFrames } from './stream.ts';
 import { MigrationError, type MigrationGuest, type MigrationOptions, type MigrationReport } from './types.ts';
@@ -90,7 +90,11 @@ export class DestinationSide {
         await this.#decision(reader);
       }
       await this.#start();
-      if (!this.#oneWay) await writer.sendBytes(FRAME_RUNNING, new Uint8Array(0)).catch(() => 0);
+      if (!this.#oneWay)
+        await session.within(
+          writer.sendBytes(FRAME_RUNNING, new Uint8Array(0)).catch(() => 0),
+          FAREWELL_MS,
+        );
       return session.report('committed');
     } catch (error) {
       if (this.inDoubt) {
@@ -109,8 +113,8 @@ export class DestinationSide {
       throw reason;
     } finally {
       signal?.removeEventListener('abort', onAbort);
-      await link.close();
-      await frames.release();
+      await session.within(link.close(), FAREWELL_MS);
+      frames.release();
     }
   }
 
@@ -142,8 +146,8 @@ export class DestinationSide {
     } catch {
       return 'unknown';
     } finally {
-      await link.close();
-      await release();
+      await session.within(link.close(), FAREWELL_MS);
+      release();
     }
   }
 

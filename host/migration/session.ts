@@ -16,6 +16,8 @@ import {
 } from './types.ts';
 
 export const DEFAULT_FRAME = 256 * 1024;
+/** How long a side waits for the peer to take its last words, milliseconds. */
+export const FAREWELL_MS = 2000;
 /** Answers and queries are small; their reader needs no more. */
 export const CONTROL_FRAME = 4096 + 512;
 
@@ -96,6 +98,19 @@ export class Session {
       devices: this.devices.map(({ name, flags }) => ({ name, flags })),
       oneWay,
     };
+  }
+
+  /** Waits for something that a silent peer could hold up for ever, but not longer than this. @returns null: it took too long. */
+  async within<T>(promise: Promise<T>, ms: number): Promise<T | null> {
+    let cancel = () => {};
+    const late = new Promise<null>((resolve) => {
+      cancel = this.clock.after(ms, () => resolve(null));
+    });
+    try {
+      return await Promise.race([promise, late]);
+    } finally {
+      cancel();
+    }
   }
 
   event(text: string): void {

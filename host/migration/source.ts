@@ -31,7 +31,7 @@ import {
 } from './frames.ts';
 import type { Link } from './link.ts';
 import { fillPages, PageSet } from './ram.ts';
-import { asMigrationError, CONTROL_FRAME, Session } from './session.ts';
+import { asMigrationError, CONTROL_FRAME, FAREWELL_MS, Session } from './session.ts';
 import { FrameReader, FrameWriter, openFrames } from './stream.ts';
 import { MigrationError, type MigrationGuest, type MigrationOptions, type MigrationReport } from './types.ts';
 
@@ -87,8 +87,8 @@ export class SourceSide {
       signal?.removeEventListener('abort', onAbort);
       this.#writer?.release();
       this.#writer = null;
-      await link.close();
-      await replies?.release();
+      await session.within(link.close(), FAREWELL_MS);
+      replies?.release();
     }
   }
 
@@ -139,8 +139,8 @@ export class SourceSide {
       session.event(`outcome told: ${outcome}`);
       await writer.sendJson(FRAME_OUTCOME, { id: session.id, outcome });
     } finally {
-      await link.close();
-      await release();
+      await session.within(link.close(), FAREWELL_MS);
+      release();
     }
   }
 
@@ -289,7 +289,7 @@ export class SourceSide {
     session.event('decision: committed');
     try {
       session.bytes += await this.#writer!.sendBytes(FRAME_COMMIT, new Uint8Array(0));
-      const frame = await replies.next();
+      const frame = await session.within(replies.next(), session.options.acknowledgeWithin ?? 10_000);
       session.acknowledged = frame?.type === FRAME_RUNNING;
     } catch {
       session.event('link lost after the decision');

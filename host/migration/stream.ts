@@ -11,7 +11,7 @@ import {
   StreamError,
   type StreamFault,
 } from './frames.ts';
-import type { Link } from './link.ts';
+import { type Link, LinkError } from './link.ts';
 import { MigrationError } from './types.ts';
 
 /** Room for one frame in the core's heap, and the tables of the sum. */
@@ -145,6 +145,7 @@ export class FrameReader {
   #ahead: Promise<IteratorResult<Uint8Array>> | null = null;
   #sequence = 0;
   #last: DataView | null = null;
+  #released = false;
   /** Bytes of the wire so far. */
   received = 0;
 
@@ -197,9 +198,11 @@ export class FrameReader {
     throw new StreamError(fault, this.#sequence - 1, why);
   }
 
-  async release(): Promise<void> {
+  /** Does not wait for the link to stop: a peer that says nothing more must not hold this side up. */
+  release(): void {
+    this.#released = true;
     this.room.release();
-    await this.#chunks.return?.();
+    this.#chunks.return?.()?.catch(() => {});
   }
 
   #wrong(fault: StreamFault, why: string): never {
@@ -214,6 +217,8 @@ export class FrameReader {
         this.#ahead ??= this.#chunks.next();
         const { done, value } = await this.#ahead;
         this.#ahead = null;
+        // Whoever gave up waiting has given the room back.
+        if (this.#released) throw new LinkError('nobody waits for this any more');
         if (done === true) return filled;
         this.#chunk = value;
         continue;
@@ -241,16 +246,16 @@ export function openFrames(
   link: Link,
   readSize: number,
   writeSize: number,
-): { reader: FrameReader; writer: FrameWriter; release(): Promise<void> } {
+): { reader: FrameReader; writer: FrameWriter; release(): void } {
   const writer = new FrameWriter(core, link, writeSize);
   try {
     const reader = new FrameReader(core, link, readSize);
     return {
       reader,
       writer,
-      async release() {
+      release() {
         writer.release();
-        await reader.release();
+        reader.release();
       },
     };
   } catch (error) {

@@ -83,6 +83,8 @@ export interface MigrationOptions {
   readonly id?: string;
   /** Largest device state that a destination keeps until it is loaded, bytes per device. Default 64 MiB. */
   readonly deviceLimit?: number;
+  /** How long the source waits to hear that the destination runs, milliseconds. It changes only `acknowledged`. Default 10 000. */
+  readonly acknowledgeWithin?: number;
   /** Stops the migration: before the decision the source runs on, the destination is as before. */
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: MigrationProgress) => void;

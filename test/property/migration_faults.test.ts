@@ -13,8 +13,8 @@ import { PAGE, TinyGuest } from '../support/guest.ts';
 const FRAME_SIZE = 4096 + 512;
 const NEVER = Number.POSITIVE_INFINITY;
 const CASES = runs(10_000);
-/** Hash over every event of the default run: equal in Node and in Chromium. */
-const TRACE_OF_DEFAULT_SEED = '743b7c6b';
+/** Hash over every event of the default run, equal in Node and in Chromium. It changes when the steps of a migration change: take the new value then. */
+const TRACE_OF_DEFAULT_SEED = '80de35d9';
 
 const FEATURES: ReadonlyArray<readonly number[]> = [[7], [1], [3, 7], [7, 7, 3], [5], []];
 const ARCS: ReadonlyArray<readonly [number, number]> = [

@@ -272,4 +272,27 @@ describe('Migration', () => {
       if (otherwise === 'stop') expect(target.picture()).toEqual(source.picture());
     }
   });
+
+  it('a peer that falls silent after the decision holds nobody up', async () => {
+    const { source, target } = await pair();
+    const clock = new ManualClock();
+    const live = source.process.core.liveBytes;
+    const [left, right] = linkPair();
+    // The destination's last word never arrives.
+    const mute: Link = {
+      ...right,
+      incoming: right.incoming,
+      send: (bytes) => (bytes[4] === 19 ? new Promise(() => {}) : right.send(bytes)),
+      close: async () => {},
+    };
+    const sent = new Migration(source.guest, { ...OPTIONS, clock }).send(left);
+    void new Migration(target.guest, OPTIONS).receive(mute);
+    while (!target.running) await new Promise((resolve) => setTimeout(resolve, 1));
+    clock.advance(20_000);
+    expect(await sent).toMatchObject({ outcome: 'committed', acknowledged: false });
+    expect(source.running).toBe(false);
+    expect(source.process.core.liveBytes).toBe(live);
+    await right.send(new Uint8Array(24)).catch(() => {});
+    expect(source.process.core.liveBytes).toBe(live);
+  });
 });

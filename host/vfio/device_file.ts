@@ -159,7 +159,7 @@ export class CdevFile extends DeviceFile {
     const opened = device.open();
     if (opened < 0) {
       file.unbind(device);
-      return opened;
+      return task.fail(-opened, `${device.ops.name} cannot open ${device.name}`);
     }
     const out = new Uint8Array(4);
     viewOf(out).setUint32(0, devid, true);

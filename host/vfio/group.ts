@@ -208,7 +208,7 @@ export class GroupFile extends VfioFile {
     const opened = device.open();
     if (opened < 0) {
       this.#unuseDma(device);
-      return opened;
+      return task.fail(-opened, `${device.ops.name} cannot open ${device.name}`);
     }
     const file = new GroupDeviceFile(device, () => {
       device.close();

@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { EBADF, EBADFD, EBUSY, EFAULT, EINVAL, ENODEV, ENOENT, ENOTTY, EPERM } from '../../../assembly/abi.ts';
+import type { VfioError } from '../../../host/errno.ts';
+import type { IoctlArg } from '../../../host/process.ts';
 import {
   VFIO_DEVICE_BIND_IOMMUFD,
   VFIO_GROUP_GET_DEVICE_FD,
@@ -233,4 +235,42 @@ it('group: ENOTTY for any other request, EINVAL for read and write, ENODEV for m
   expect(vfio.readRaw(fd, new Uint8Array(4))).toBe(-EINVAL);
   expect(vfio.writeRaw(fd, new Uint8Array(4), 0)).toBe(-EINVAL);
   expect(vfio.mmapRaw(4096, { fd })).toBe(BigInt(-ENODEV));
+});
+
+it('every refusal says why, in words', async () => {
+  const { vfio, hw } = await objects();
+  const group = vfio.open('/dev/vfio/1');
+  const container = vfio.open('/dev/vfio/vfio');
+  const reason = (call: () => unknown): string => {
+    try {
+      call();
+    } catch (error) {
+      return (error as VfioError).why;
+    }
+    return 'succeeded';
+  };
+  const ioctl = (fd: number, request: number, arg?: IoctlArg) => reason(() => vfio.ioctl(fd, request, arg));
+  expect([
+    reason(() => vfio.open('/dev/vfio/1')),
+    ioctl(group, VFIO_GROUP_SET_CONTAINER, set(99)),
+    ioctl(group, VFIO_GROUP_SET_CONTAINER, set(group)),
+    ioctl(group, VFIO_GROUP_UNSET_CONTAINER),
+    ioctl(group, VFIO_GROUP_GET_DEVICE_FD, 'x'),
+    ioctl(group, VFIO_GROUP_GET_DEVICE_FD, 'hw'),
+    ioctl(group, 0x1234),
+    ioctl(container, VFIO_SET_IOMMU, 3),
+  ]).toEqual([
+    'group 1 is open already',
+    'descriptor 99 is not open',
+    `descriptor ${group} is neither container nor iommufd`,
+    'group 1 has no container',
+    'group 1 has no device "x"',
+    'group 1 has no container',
+    'a group knows no such request',
+    'the container has no group yet',
+  ]);
+  vfio.close(group);
+  const fds = attached(vfio, 1);
+  hw.fail = -EBUSY;
+  expect(ioctl(fds.group, VFIO_GROUP_GET_DEVICE_FD, 'hw')).toBe('noted cannot open hw');
 });

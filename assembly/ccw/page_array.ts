@@ -114,35 +114,47 @@ export function blocks_release(cp: usize): void {
   const iommu = <usize>load<u32>(cp, CP_IOMMU);
   const fast = unpin_mode(iommu) && !forced(cp);
   let block = <usize>load<u32>(cp, CP_BLOCKS);
-  let pins: u64 = 0;
-  let gone: u32 = 0;
+  store<u64>(cp, 0, CP_MADE);
   for (;;) {
     const end = <usize>load<u32>(block, BLOCK_END);
-    for (let pin = <usize>load<u32>(block, BLOCK_PINS); pin < end; pin += PIN_SIZE) {
-      // Entry in the lower half, count in the upper, as it is in the entry.
-      const word = load<u64>(pin, PIN_ENTRY);
-      const taken = word & 0xffffffff00000000;
-      if (fast) {
-        const pte = load<u64>(<usize>word, PTE_FRAME);
-        if (pte_unpinnable(pte, taken)) {
-          store<u64>(<usize>word, pte - taken, PTE_FRAME);
-          pins += taken;
-          gone += u32(pte - taken < PTE_PIN);
-          continue;
-        }
-      }
-      unpin_many(iommu, load<u64>(pin, PIN_PAGE), <u32>(taken >> 32));
+    let pin = <usize>load<u32>(block, BLOCK_PINS);
+    while (pin < end) {
+      if (fast) pin = release_run(cp, pin, end);
+      if (pin == end) break;
+      unpin_many(iommu, load<u64>(pin, PIN_PAGE), load<u32>(pin, PIN_COUNT));
+      pin += PIN_SIZE;
     }
     const next = <usize>load<u32>(block, BLOCK_NEXT);
     if (next == 0) break;
     arena_free(load<u32>(cp, CP_ARENA), block, BLOCK_SIZE);
     block = next;
   }
-  if (pins != 0) pins_released(iommu, <u32>(pins >> 32), gone);
+  pins_released(iommu, load<u32>(cp, CP_MADE), load<u32>(cp, CP_NEWLY));
   store<u32>(block, <u32>(block + BLOCK_HEADER), BLOCK_BRK);
   store<u32>(block, load<u32>(block, BLOCK_END), BLOCK_PINS);
   store<u32>(cp, <u32>block, CP_BLOCKS);
   store<u32>(cp, 0, CP_HIT_BLOCK);
+}
+
+/**
+ * Takes back pins that are only counts, from `pin` on. What was taken, and how many pages have no pin left, is added to CP_MADE and CP_NEWLY.
+ * A loop without calls, so that its values stay in registers. @returns the first pin that needs a closer look, or `end`.
+ */
+function release_run(cp: usize, pin: usize, end: usize): usize {
+  let pins: u64 = 0;
+  let gone: u32 = 0;
+  for (; pin < end; pin += PIN_SIZE) {
+    // Entry in the lower half, count in the upper, as it is in the entry.
+    const word = load<u64>(pin, PIN_ENTRY);
+    const taken = word & 0xffffffff00000000;
+    const pte = load<u64>(<usize>word, PTE_FRAME);
+    if (!pte_unpinnable(pte, taken)) break;
+    store<u64>(<usize>word, pte - taken, PTE_FRAME);
+    pins += taken;
+    gone += u32(pte - taken < PTE_PIN);
+  }
+  pins_note(cp, <u32>(pins >> 32), gone);
+  return pin;
 }
 
 /** Is a page in [first, last] (page numbers, inclusive) pinned by the program? */

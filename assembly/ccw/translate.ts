@@ -39,8 +39,8 @@ function is_plain(w: u64): bool {
 
 /** The page of a CCW's data address, in place. */
 const PAGE_BE: u64 = 0x00f0ffff00000000;
-/** A number that no such page is. */
-const NO_PAGE_BE: u64 = 1;
+/** A number that no such page is, with or without command and flags. */
+const NO_PAGE_BE: u64 = 0x10000;
 
 /** A page number in that place. */
 // @ts-expect-error: decorator
@@ -67,8 +67,10 @@ export function chain_translate(cp: usize, chain: usize): i32 {
       const room = <usize>(load<u32>(block, BLOCK_PINS) - load<u32>(block, BLOCK_BRK)) / (8 + PIN_SIZE);
       const stop = min(tail, at + (room << 3));
       let to = at;
-      if (fresh) to = fresh_run(cp, block, to, stop);
-      if (to != stop) to = same_run(cp, block, to, stop);
+      if (fresh) {
+        to = fresh_run(cp, block, at, stop);
+        if (to != stop) to = same_run(cp, block, to, stop);
+      } else to = same_run(cp, block, at, stop);
       if (to != at) {
         at = to;
         continue;
@@ -81,9 +83,6 @@ export function chain_translate(cp: usize, chain: usize): i32 {
   store<u32>(chain, <u32>((at - head) >> 3), CCWCHAIN_TRANSLATED);
   return result;
 }
-
-/** Neither loop looks at command and flags that the CCW before had; this is nobody's. */
-const NO_COMMAND: u32 = 0xffffffff;
 
 // Two loops, each with few enough values that they stay in registers.
 
@@ -132,23 +131,23 @@ function fresh_run(cp: usize, block: usize, at: usize, stop: usize): usize {
   return at;
 }
 
-/** Plain CCWs that all lie in the page of the newest pin: one load and two stores each. Parameters and result as of fresh_run. */
+/**
+ * Plain CCWs of one command and the same flags that all lie in the page of the newest pin: one load and two stores each. Parameters and
+ * result as of fresh_run.
+ */
 function same_run(cp: usize, block: usize, at: usize, stop: usize): usize {
   const head = at;
   const block_size = load<u32>(cp, CP_BLOCK_SIZE);
   const away = <usize>load<u32>(block, BLOCK_BRK) - at;
   const pin = <usize>load<u32>(block, BLOCK_PINS);
   const entry = <usize>load<u32>(pin, PIN_ENTRY);
-  const page = page_be(load<u64>(pin, PIN_PAGE));
   const idaw = load<u64>(entry, PTE_IDAW);
-  let plain: u32 = NO_COMMAND;
+  const first = load<u64>(at);
+  if (!is_plain(first)) return at;
+  const alike = page_be(load<u64>(pin, PIN_PAGE)) | (first & 0xffff);
   while (at < stop) {
     const w = load<u64>(at);
-    if ((w & PAGE_BE) != page) break;
-    if ((<u32>w & 0xffff) != plain) {
-      if (!is_plain(w)) break;
-      plain = <u32>w & 0xffff;
-    }
+    if ((w & (PAGE_BE | 0xffff)) != alike) break;
     const within = (<u32>(w >> 56) | (<u32>(w >> 40) & 0xf00)) & (block_size - 1);
     if (ccw_count(w) - 1 >= block_size - within) break;
     store<u64>(at + away, idaw | (w & IDAW_OFFSET));

@@ -128,6 +128,7 @@ export function pte_unpinnable(pte: u64, taken: u64): bool {
 
 /** Brings the sums up to date: `pins` taken as counts, the last one of `gone` pages. */
 export function pins_released(iommu: usize, pins: u32, gone: u32): void {
+  if (pins == 0) return;
   store<u64>(iommu, load<u64>(iommu, IOMMU_PINS) - pins, IOMMU_PINS);
   if (gone == 0) return;
   store<u32>(iommu, load<u32>(iommu, IOMMU_PINNED_PAGES) - gone, IOMMU_PINNED_PAGES);

@@ -549,26 +549,22 @@ static NOINLINE uint8_t *fresh_run(struct cp *cp, struct block *block, uint8_t *
 	return at;
 }
 
-/* Plain CCWs that all lie in the page of the newest pin. */
+/* Plain CCWs of one command and the same flags that all lie in the page of the newest pin. */
 static NOINLINE uint8_t *same_run(struct cp *cp, struct block *block, uint8_t *at, uint8_t *stop)
 {
 	uint8_t *head = at, *brk = block->brk;
-	uint32_t block_size = 1u << cp->block_shift, plain = UINT32_MAX;
+	uint32_t block_size = 1u << cp->block_shift;
 	struct pin *pin = block->pins;
 	struct pte *e = pin->entry;
-	uint64_t idaw = e->idaw;
-	const uint64_t mask = 0x00f0ffff00000000ull;
-	uint64_t page = pin->page >> 20 ? 1 : (uint64_t)__builtin_bswap32((uint32_t)pin->page << 12) << 32;
+	uint64_t idaw = e->idaw, first = get64(at);
+	const uint64_t mask = 0x00f0ffff0000ffffull;
+	uint64_t alike = pin->page >> 20 ? 0x10000 : (uint64_t)__builtin_bswap32((uint32_t)pin->page << 12) << 32;
+	if (!is_plain(first))
+		return at;
+	alike |= first & 0xffff;
 	for (; at < stop; at += 8, brk += 8) {
 		uint64_t w = get64(at);
-		if ((w & mask) != page)
-			break;
-		if ((w & 0xffff) != plain) {
-			if (!is_plain(w))
-				break;
-			plain = w & 0xffff;
-		}
-		if (ccw_count(w) - 1 >= block_size - (ccw_cda(w) & (block_size - 1)))
+		if ((w & mask) != alike || ccw_count(w) - 1 >= block_size - (ccw_cda(w) & (block_size - 1)))
 			break;
 		put64(brk, idaw | (w & OFFSET_MASK));
 		put64(at, with_cda(w, brk, IDA));

@@ -1,5 +1,6 @@
 // Time, passed in. Device models and drivers never look at a clock of their own; a test or a script advances it by hand.
 
+/** Where time comes from: the platform, or a test that advances it. */
 export interface Clock {
   /** Milliseconds since an arbitrary start. */
   now(): number;

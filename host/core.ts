@@ -71,6 +71,7 @@ export interface CoreExports {
   iommu_dirty_ranges(iommu: number, iova: bigint, last: bigint, out: number, max: number): number;
 }
 
+/** Where a core lives and how large it is. */
 export interface CoreOptions {
   /**
    * A memory of the embedder's; the core then uses only [base, base + length) of it. It must not be shared. Without it the host
@@ -101,6 +102,7 @@ const WASM_PAGE = 65536;
 const HEAP_LIMIT = 0x80000000;
 const HEAP_MAX_DEFAULT = 512 * 1024 * 1024;
 
+/** A core: its exports, its memory, its pulse. */
 export class Core {
   readonly exports: CoreExports;
   readonly memory: WebAssembly.Memory;

@@ -17,6 +17,7 @@ import { noIommuDriver } from './vfio/noiommu.ts';
 import type { TaskOptions } from './vfio/task.ts';
 import { Vfio } from './vfio/vfio.ts';
 
+/** What an instance is made of: core, clock, machine, first process. */
 export interface VfioOptions extends CoreOptions, TaskOptions {
   /** Where time comes from; default the platform's. */
   clock?: Clock;

@@ -36,4 +36,16 @@ function step(name, script, args) {
 
 step('type check', 'typescript/bin/tsc', ['-p', 'tsconfig.json', '--noEmit']);
 step('lint', '@biomejs/biome/bin/biome', ['check', '--error-on-warnings', '.']);
+console.log('\n> documentation of the public names');
+for (const [command, ...args] of [
+  [process.execPath, 'scripts/build.mjs', '--types'],
+  ['npm', 'ci', '--prefix', 'tools/api-docs', '--no-audit', '--no-fund', '--silent'],
+  ['npm', '--prefix', 'tools/api-docs', 'run', '--silent', 'build'],
+]) {
+  const { status, stdout, stderr } = spawnSync(command, args, { cwd: root, encoding: 'utf8' });
+  if (status !== 0) {
+    process.stderr.write(`${stdout}${stderr}`);
+    process.exit(status ?? 1);
+  }
+}
 step('suites', 'vitest/vitest.mjs', ['run', ...(long ? ['--testTimeout', '3600000'] : [])]);

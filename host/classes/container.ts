@@ -32,6 +32,7 @@ export interface DmaMemory {
   free(): void;
 }
 
+/** How `Container.map` maps. */
 export interface MapOptions {
   /** What devices may do: any of the letters r and w; default `rw`. */
   readonly prot?: string;
@@ -49,6 +50,7 @@ export interface IommuInfo {
   readonly available: number;
 }
 
+/** A container with its groups and the memory mapped for their devices. */
 export class Container {
   /** The process that makes the calls. */
   readonly vfio: VfioProcess;

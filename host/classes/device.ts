@@ -29,6 +29,7 @@ export interface DeviceDetails {
   readonly caps: readonly InfoCap[];
 }
 
+/** An open device: its regions, interrupts and features. */
 export class Device {
   /** The process that makes the calls. */
   readonly vfio: VfioProcess;

@@ -10,6 +10,7 @@ import {
 import { S32, VfioGroupStatus } from '../uapi/structs.ts';
 import { Device } from './device.ts';
 
+/** An open group: the devices that cannot be isolated from each other. */
 export class Group {
   /** The process that makes the calls. */
   readonly vfio: VfioProcess;

@@ -5,6 +5,7 @@ import { IOMMU_DESTROY, IOMMU_IOAS_ALLOC, IOMMU_IOAS_MAP, IOMMU_IOAS_UNMAP } fro
 import { IommuDestroy, IommuIoasAlloc, IommuIoasMap, IommuIoasUnmap } from '../uapi/structs.ts';
 import { Device } from './device.ts';
 
+/** An open /dev/iommu: address spaces for devices opened through their own nodes. */
 export class Iommufd {
   /** The process that makes the calls. */
   readonly vfio: VfioProcess;

@@ -7,6 +7,7 @@ import type { Device } from './device.ts';
 /** Bytes of an access. */
 export type Width = 1 | 2 | 4 | 8;
 
+/** One region of a device: reads, writes and mappings at offsets inside it. */
 export class Region {
   /** The device it belongs to. */
   readonly device: Device;

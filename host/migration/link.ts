@@ -32,6 +32,7 @@ export class Pipe implements AsyncIterable<Uint8Array> {
   #ended = false;
   #error: unknown = null;
 
+  /** Gives a chunk to the reader; resolves when it was consumed. @throws LinkError closed. */
   send(bytes: Uint8Array): Promise<void> {
     if (this.#error !== null) return Promise.reject(this.#error);
     if (this.#ended) return Promise.reject(new LinkError('the link is closed'));
@@ -52,6 +53,7 @@ export class Pipe implements AsyncIterable<Uint8Array> {
     this.#notify();
   }
 
+  /** The chunks, in order, until the end. */
   async *[Symbol.asyncIterator](): AsyncIterator<Uint8Array> {
     try {
       for (;;) {

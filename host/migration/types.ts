@@ -33,9 +33,11 @@ export interface PeerMapping {
 
 /** Pages that the guest's processors wrote, if they run at all while the source copies. */
 export interface CpuDirtyLog {
+  /** From now on, what is written counts. */
   start(): void;
   /** Reports what was written since the last call (or start), and forgets it. */
   harvest(mark: (address: bigint, length: number) => void): void;
+  /** Nothing counts any more. */
   stop(): void;
 }
 
@@ -87,6 +89,7 @@ export interface MigrationOptions {
   readonly acknowledgeWithin?: number;
   /** Stops the migration: before the decision the source runs on, the destination is as before. */
   readonly signal?: AbortSignal;
+  /** How far it is; at every frame. */
   readonly onProgress?: (progress: MigrationProgress) => void;
   /** Every step, for logs and tests. */
   readonly onEvent?: (event: string) => void;

@@ -10,6 +10,7 @@ import { hexInteger, integer, type Json, type JsonObject, printed, type Saved, S
 /** A result as it is printed: `op`, `ret`, on failure `errno`, and what the operation adds. */
 export type ResultLine = { op: string; ret: number | string } & JsonObject;
 
+/** An `expect` that did not hold. */
 export interface Mismatch {
   /** 1-based line of the script. */
   readonly line: number;
@@ -19,16 +20,19 @@ export interface Mismatch {
   readonly reasons: readonly string[];
 }
 
+/** How a script is run. */
 export interface ScriptOptions {
   /** Makes the instance: `createVfio` of the entry in use. */
   readonly create: (options: VfioOptions) => Promise<VfioInstance>;
   /** Called with each result as soon as its operation is done. */
   readonly onResult?: (result: ResultLine, line: ScriptLine) => void;
+  /** Hears of every expectation that did not hold, as it happens. */
   readonly onMismatch?: (mismatch: Mismatch) => void;
   /** Called with the instance before the first operation; what it returns executes the script (a traced instance). */
   readonly prepare?: (vfio: VfioInstance) => VfioInstance;
 }
 
+/** What came of a script. */
 export interface ScriptOutcome {
   /** One for each operation. */
   readonly results: ResultLine[];

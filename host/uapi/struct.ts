@@ -50,8 +50,10 @@ export interface StructBase {
   readonly bytes: Uint8Array;
   readonly view: DataView;
 }
+/** An instance of a structure: its fields by name over its bytes. */
 export type Struct<D extends Fields = Fields> = StructBase & Values<D>;
 
+/** A structure: its name, size and layout, and how to make one. */
 // biome-ignore lint/suspicious/noExplicitAny: the constructor's argument differs for every structure
 export interface StructType<D extends Fields = any> {
   /**

@@ -140,6 +140,7 @@ export class VfioDevice {
   get(): void {
     this.files++;
   }
+  /** One reference less; the last one to go destroys the device. */
   put(): void {
     if (--this.files === 0) this.onIdle?.();
   }

@@ -7,6 +7,7 @@ import { type UserBuffer, viewOf } from './user.ts';
 
 const MAX = 0xfffffffffffffffen;
 
+/** A 64-bit counter that drivers signal: read it, await it, or have a function called. */
 export class EventFd extends VfioFile implements AsyncIterable<bigint> {
   readonly kind = 'eventfd';
   /** Semaphore semantics: each read takes 1 instead of all. */
@@ -55,6 +56,7 @@ export class EventFd extends VfioFile implements AsyncIterable<bigint> {
     }
   }
 
+  /** What was taken, each time the counter is not 0; never ends. */
   async *[Symbol.asyncIterator](): AsyncIterator<bigint> {
     for (;;) yield await this.next();
   }

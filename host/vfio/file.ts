@@ -45,10 +45,12 @@ export abstract class VfioFile {
   /** The last reference is gone. */
   protected release(): void {}
 
+  /** One reference more. */
   get(): this {
     this.#refs++;
     return this;
   }
+  /** One reference less; the last one to go releases the file. */
   put(): void {
     if (--this.#refs === 0) this.release();
   }

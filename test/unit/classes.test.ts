@@ -13,7 +13,6 @@ import {
   VFIO_PCI_INTX_IRQ_INDEX,
   VFIO_PCI_MSI_IRQ_INDEX,
 } from '../../host/uapi/constants.ts';
-import { shareEventfd, waitForSignal } from '../../host/vfio/shared_signal.ts';
 
 const RAISE = 0x60;
 const setup = async () => {
@@ -145,20 +144,5 @@ describe('container, group, device', () => {
     iommufd.destroy(ioas);
     iommufd.close();
     expect(vfio.task.openFiles).toBe(0);
-  });
-});
-
-describe.skipIf(typeof SharedArrayBuffer === 'undefined')('an eventfd for another thread', () => {
-  it('counts signals in shared memory; waiting times out without one', async () => {
-    const vfio = await createVfio({ machine: { devices: [] } });
-    const eventfd = vfio.eventfdOf(vfio.eventfd());
-    const { word, stop } = shareEventfd(eventfd);
-    eventfd.signal();
-    expect(waitForSignal(word)).toBe(1);
-    eventfd.signal(5n);
-    expect(waitForSignal(word, 1)).toBe(2);
-    stop();
-    eventfd.signal();
-    expect(Atomics.load(word, 0)).toBe(2);
   });
 });

@@ -106,12 +106,15 @@ async function subjectRow({ file, row, goal }: Subject): Promise<Row> {
     translatorOf('idiomatic', new IdiomaticTranslator(peers), guest),
   ];
   const subject = { table: 'ccw translate + release', row, unit: 'program', goal };
-  // The C program runs before and after; the slower machine's moment is nobody's advantage.
-  const before = native(file, guest);
-  const measured = await measure({ ...subject, candidates });
-  const after = native(file, guest);
-  const c = before === null || after === null ? {} : { C: (before + after) / 2 };
-  return rowOf(subject, { ...measured.ns, ...c });
+  // Short turns in three parts with the C program between them: the machine's mood is shared by all.
+  const parts: Array<Record<string, number>> = [];
+  for (let part = 0; part < 3; part++) {
+    const { ns } = await measure({ ...subject, candidates }, { rounds: 15, turn: 5 });
+    const c = native(file, guest);
+    parts.push(c === null ? ns : { ...ns, C: c });
+  }
+  const median = (name: string) => parts.map((ns) => ns[name] as number).sort((x, y) => x - y)[1] as number;
+  return rowOf(subject, Object.fromEntries(Object.keys(parts[0] ?? {}).map((name) => [name, median(name)])));
 }
 
 /** ns per program of the C twin, or null without a compiler. */

@@ -15,7 +15,7 @@ export interface Area<A> extends Range {
 
 const PAGE = BigInt(PAGE_SIZE_4K);
 const U64_MAX = (1n << 64n) - 1n;
-export const ALL: Range = { start: 0n, last: U64_MAX };
+const ALL: Range = { start: 0n, last: U64_MAX };
 
 export class IovaSpace<A> {
   /** Ascending, never overlapping. */

@@ -24,7 +24,7 @@ import type { Fib } from './zpci/fib.ts';
 import type { FunctionGroup, ZpciFunction } from './zpci/function.ts';
 import { InterruptForwarder } from './zpci/interrupts.ts';
 import { supervisorOnly } from './zpci/request.ts';
-import type { ReadEntry } from './zpci/tables.ts';
+import { EVENT_NO_PERMISSION, EVENT_OUT_OF_RANGE, type ReadEntry } from './zpci/tables.ts';
 
 /** An instruction: works on registers and the machine, answers its condition code, or throws ProgramCheck. */
 export type InsnHandler = (vm: VirtualMachine, insn: Insn, registers: Registers, problem: boolean) => number;
@@ -102,6 +102,20 @@ export class VirtualMachine {
   /** Queues an error event for the guest. */
   errorEvent(fn: ZpciFunction, code: number, address: bigint): void {
     this.errorEvents.push({ fh: fn.fh, fid: fn.info.fid, address, code });
+  }
+
+  /**
+   * The bus tells that a transfer found no translation. Below the registered addresses or without permission the function goes into error
+   * state; above them the transfer is dropped. @returns whether it failed.
+   */
+  dmaFault(fn: ZpciFunction, iova: bigint): boolean {
+    if (!fn.ioat) return true;
+    if (iova > fn.registered.pal) return false;
+    if (!fn.inError) {
+      fn.state = 'error';
+      this.errorEvent(fn, iova < fn.registered.pba ? EVENT_OUT_OF_RANGE : EVENT_NO_PERMISSION, iova);
+    }
+    return true;
   }
 
   /** Connects a function's interruptions to the guest's bit vectors. False: the device has no interrupts to give. */

@@ -8,7 +8,20 @@ import { buildRecordedMachine } from '../../host/vmm/recorded/machine.ts';
 import { type RecordedMachine, runLine } from '../../host/vmm/recorded/runner.ts';
 import { loadLines, loadText } from '../support/data.ts';
 
-const ZPCI = ['clp', 'mpcifc', 'stpcifc', 'rpcit', 'sclp', 'pcilg', 'pcistg', 'pcistb', 'missing-bar', 'random'];
+const ZPCI = [
+  'clp',
+  'mpcifc',
+  'stpcifc',
+  'rpcit',
+  'sclp',
+  'pcilg',
+  'pcistg',
+  'pcistb',
+  'missing-bar',
+  'dma',
+  'nvme',
+  'random',
+];
 const CHANNEL = ['3270', 'addr', 'ccw', 'cmd', 'func', 'ida', 'msch', 'orb', 'random', 'sid', 'tpi', 'virtio'];
 const MiB = 1024 * 1024;
 

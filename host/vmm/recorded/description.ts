@@ -20,6 +20,7 @@ export interface MachineJson {
     handle: string;
     /** Only on board for this group of sequences. */
     group?: string;
+    what?: string;
     vendor_device?: string;
     bars?: Record<string, { size: number; regions?: JsonRegion[] }>;
     config?: string;

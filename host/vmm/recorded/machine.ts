@@ -16,7 +16,7 @@ import { VfioIommuType1DmaMap } from '../../uapi/structs.ts';
 import { attachFunction, openDevice } from '../attach.ts';
 import { VfioSubchannelBackend } from '../css/vfio_backend.ts';
 import { VirtualMachine } from '../machine.ts';
-import type { ZpciFunction } from '../zpci/function.ts';
+import { FH_INDEX, type ZpciFunction } from '../zpci/function.ts';
 import { VfioFunctionBackend } from '../zpci/vfio_backend.ts';
 import { acceptance, describeBars, type MachineJson } from './description.ts';
 import { parseBytes, type Step } from './lines.ts';
@@ -51,44 +51,49 @@ const VIRTIO_IDS: ReadonlyArray<readonly [RegExp, number]> = [
 export function buildRecordedMachine(vfio: VfioInstance, clock: ManualClock, json: MachineJson): RecordedMachine {
   const vm = new VirtualMachine(vfio, { storage: Number(json.storage) });
   let group = FIRST_GROUP;
-  const functions: DescribedFunction[] = [];
-  const headers: Array<readonly [ZpciFunction, Uint8Array]> = [];
+  const functions: Described[] = [];
   const controlUnits: Array<VirtioCcw | Terminal3270> = [];
-  json.functions
-    .filter((fn) => fn.group === undefined)
-    .forEach((fn, index) => {
-      const [vendor = '0', device = '0'] = (fn.vendor_device ?? '').split(':');
-      const bars = describeBars(fn.bars);
-      const config = configSpace(json, fn);
-      const hw = new DescribedFunction({
-        vendor: Number.parseInt(vendor, 16),
-        device: Number.parseInt(device, 16),
-        ...(config === null ? {} : { config }),
-        bars,
-      });
-      functions.push(hw);
-      const name = `${(0x8000 + index).toString(16)}:00:00.0`;
-      const groupName = String(group++);
-      vfio.kernel.registerDevice(
-        new VfioPciDevice(vfio.kernel, name, VFIO_PCI_OPS, hw),
-        groupName,
-        'iommu',
-        FUNCTION_UNIT,
-      );
-      const opened = openDevice(vfio, groupName, name);
-      const backend = new VfioFunctionBackend(vfio, vm.storage, {
-        device: opened.device,
-        container: opened.container,
-        regions: acceptance(bars),
-      });
-      const attached = attachFunction(vm, backend, opened.device, {
-        fid: Number(fn.fid),
-        uid: Number(fn.uid ?? 0),
-        index,
-      });
-      const header = Uint8Array.from({ length: 64 }, (_, at) => backend.readConfig(at, 1)[0] as number);
-      headers.push([attached, header]);
+  json.functions.forEach((fn, place) => {
+    const index = Number(fn.handle) & FH_INDEX;
+    const [vendor = '0', device = '0'] = (fn.vendor_device ?? '').split(':');
+    const bars = describeBars(fn.bars ?? standardBars(fn.what));
+    const config = configSpace(json, fn);
+    const hw = new DescribedFunction({
+      vendor: Number.parseInt(vendor, 16),
+      device: Number.parseInt(device, 16),
+      ...(config === null ? {} : { config }),
+      bars,
     });
+    const name = `${(0x8000 + place).toString(16)}:00:00.0`;
+    const groupName = String(group++);
+    vfio.kernel.registerDevice(
+      new VfioPciDevice(vfio.kernel, name, VFIO_PCI_OPS, hw),
+      groupName,
+      'iommu',
+      FUNCTION_UNIT,
+    );
+    const opened = openDevice(vfio, groupName, name);
+    const backend = new VfioFunctionBackend(vfio, vm.storage, {
+      device: opened.device,
+      container: opened.container,
+      regions: acceptance(bars),
+    });
+    const attached = attachFunction(vm, backend, opened.device, {
+      fid: Number(fn.fid),
+      uid: Number(fn.uid ?? 0),
+      index,
+    });
+    const header = Uint8Array.from({ length: 64 }, (_, at) => backend.readConfig(at, 1)[0] as number);
+    functions.push({ hw, fn: attached, header, only: onlyOf(fn.group), alone: fn.group === BUS_MASTER_GROUP });
+  });
+  /** Which functions are on board for this line. */
+  const board = (id: string): void => {
+    const present = functions.filter(({ only }) => only?.test(id) ?? true);
+    const alone = present.find(({ alone }) => alone);
+    vm.functions.clear();
+    for (const { fn } of alone === undefined ? present : [alone]) vm.functions.set(fn.index, fn);
+  };
+  const onBoard = (index: number): Described | undefined => functions.find(({ fn }) => vm.functions.get(index) === fn);
   const container = { fd: -1 };
   const shown: Array<readonly [sid: number, only: RegExp]> = [];
   json.subchannels.forEach((subchannel) => {
@@ -127,13 +132,13 @@ export function buildRecordedMachine(vfio: VfioInstance, clock: ManualClock, jso
   return {
     vm,
     reset(line) {
-      for (const fn of vm.functions.values()) fn.disable();
-      for (const hw of functions) {
+      for (const { fn, hw, header } of functions) {
+        fn.disable();
         hw.reset();
         hw.recorded = null;
-      }
-      for (const [fn, header] of headers)
         for (const [at, size] of WRITABLE_HEADER) fn.backend.writeConfig(at, header.slice(at, at + size));
+      }
+      board(line.id);
       vm.errorEvents.length = 0;
       vm.css.reset();
       clock.advance(0);
@@ -142,9 +147,56 @@ export function buildRecordedMachine(vfio: VfioInstance, clock: ManualClock, jso
       vm.css.suppressSuspended = true;
     },
     settle: () => clock.advance(0),
-    prepare: (step) => prepare(functions, step),
-    dma: () => false,
+    prepare(step) {
+      for (const { hw } of functions) hw.recorded = null;
+      prepare((index) => onBoard(index)?.hw, step);
+    },
+    dma(step) {
+      const master = onBoard(0);
+      return master !== undefined && moveData(vm, master, step);
+    },
   };
+}
+
+/** A function of the description, built. */
+interface Described {
+  readonly hw: DescribedFunction;
+  readonly fn: ZpciFunction;
+  /** Its header at power-on. */
+  readonly header: Uint8Array;
+  /** The lines that it is on board for; null: all. */
+  readonly only: RegExp | null;
+  /** No other function is on board then. */
+  readonly alone: boolean;
+}
+
+const BUS_MASTER_GROUP = 'dma only';
+const onlyOf = (group: string | undefined): RegExp | null =>
+  group === undefined ? null : new RegExp(`^${group.replace(/ only$/, '')}/`);
+
+/** A controller whose registers its standard fixes needs no description. */
+function standardBars(what = ''): MachineJson['functions'][number]['bars'] {
+  return /^NVMe/.test(what) ? { 0: { size: 0x4000, regions: [{ at: 0, len: 0x1000, sizes: [1, 2, 4, 8] }] } } : {};
+}
+
+/** Where the driver of the bus master keeps the ring that the function works through. */
+const RING = DEFAULT_START_DMA + 0x400n;
+const ENABLE_BUS_MASTER = Uint8Array.of(6, 0);
+
+/** The function looks at its ring, which it also writes, and moves the data. @returns whether it got through. */
+function moveData(vm: VirtualMachine, { hw, fn }: Described, step: Step): boolean {
+  const iova = BigInt(step.v ?? 0);
+  const data = Uint8Array.from({ length: Number(step.len) }, (_, i) => 7 * i + 3 + (i >> 8));
+  const write = step.dma === 'write';
+  fn.backend.writeConfig(4, ENABLE_BUS_MASTER);
+  const ring = new Uint8Array(4);
+  const master = hw.dma;
+  if (master.read(RING, ring) !== 0 || master.write(RING, ring) !== 0) return !vm.dmaFault(fn, RING);
+  if ((write ? master.write(iova, data) : master.read(iova, data)) === 0) return true;
+  let at = iova;
+  for (let known = fn.shadow.find(at); known !== undefined && (known.write || !write); known = fn.shadow.find(at))
+    at = (at & ~0xfffn) + 0x1000n;
+  return !vm.dmaFault(fn, at);
 }
 
 const VIRTIO_BLOCK = 2;
@@ -177,15 +229,14 @@ function configSpace(json: MachineJson, fn: MachineJson['functions'][number]): U
 }
 
 /** Arms the function that this load goes to with the bytes that were recorded for it. */
-function prepare(functions: readonly DescribedFunction[], step: Step): void {
-  for (const hw of functions) hw.recorded = null;
+function prepare(functions: (index: number) => DescribedFunction | undefined, step: Step): void {
   const value = Object.values(step.out ?? {})[0];
   const request = Object.values(step.in ?? {}).find(
     (text) => BigInt(text) >> 63n === 1n && text !== '0xaaaaaaaaaaaaaaaa',
   );
   if (step.i !== 'PCILG' || value === undefined || request === undefined) return;
   const length = Number(BigInt(request) & 15n);
-  const hw = functions[Number((BigInt(request) >> 32n) & 0xffffn)];
+  const hw = functions(Number((BigInt(request) >> 32n) & BigInt(FH_INDEX)));
   if (hw === undefined || length > 8) return;
   hw.recorded = Uint8Array.from({ length }, (_, i) => Number((BigInt(value) >> BigInt(8 * (length - 1 - i))) & 0xffn));
 }

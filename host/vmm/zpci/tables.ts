@@ -3,6 +3,7 @@
 
 export const EVENT_INVALID_AS = 0x01;
 export const EVENT_OUT_OF_RANGE = 0x02;
+export const EVENT_NO_PERMISSION = 0x04;
 export const EVENT_INVALID_ENTRY = 0x07;
 export const EVENT_TABLE_LENGTH = 0x08;
 export const EVENT_TABLE_TYPE = 0x09;

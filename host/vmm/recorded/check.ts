@@ -36,6 +36,7 @@ export function compareLine(line: Line, result: LineResult): Difference[] {
       .map(([field, expected, got]) => {
         const reason =
           reasonFor(step, field, marks, skipped, channel, actual) ??
+          (field === 'out' && isReversedBlock(line, index, actual) ? 'mark stb-order, which the step lacks' : null) ??
           (channel && field === 'st' ? explainStorage(line, result, index) : null);
         const difference = { id: line.id, step: index, insn: step.i ?? step.sclp ?? step.dma ?? 'cr6', field };
         return { ...difference, expected: text(expected), actual: text(got), ...(reason === null ? {} : { reason }) };
@@ -81,6 +82,17 @@ function sorted(out: Readonly<Record<string, string>> | undefined): Record<strin
 /** Differences that the step's own mark allows without a word. */
 function excused(step: Step, field: string): boolean {
   return step.quirk === 'odd-len' && field === 'out';
+}
+
+/** NVMe: a doubleword that a block store wrote, in the emulator's order: the same bytes backwards. */
+function isReversedBlock(line: Line, index: number, actual: StepResult): boolean {
+  const step = line.steps[index] as Step;
+  const [register, value] = Object.entries(step.out ?? {})[0] ?? [];
+  if (!line.id.startsWith('nvme/') || step.i !== 'PCILG' || register === undefined || value === undefined) return false;
+  if (!line.steps.slice(0, index).some(({ i }) => i === 'PCISTB')) return false;
+  const hex = (number: bigint): string[] => number.toString(16).padStart(16, '0').match(/../g) ?? [];
+  const got = BigInt(actual.out?.[register] ?? 0);
+  return hex(got).join('') === hex(BigInt(value)).reverse().join('');
 }
 
 /** A load of one byte whose recorded value is wider, and of whose value the low byte came. */

@@ -174,9 +174,14 @@ const BUS_MASTER_GROUP = 'dma only';
 const onlyOf = (group: string | undefined): RegExp | null =>
   group === undefined ? null : new RegExp(`^${group.replace(/ only$/, '')}/`);
 
-/** A controller whose registers its standard fixes needs no description. */
+/** NVMe capabilities (2048 entries, 7.5 s, 4 KiB pages, all command sets), version 1.4, interrupt mask. */
+const NVME_CONSTANT = 'ff07010f200840000004010000000000';
+
+/** A controller whose registers its standard fixes needs no description: capabilities and version, then registers that keep what is stored. */
 function standardBars(what = ''): MachineJson['functions'][number]['bars'] {
-  return /^NVMe/.test(what) ? { 0: { size: 0x4000, regions: [{ at: 0, len: 0x1000, sizes: [1, 2, 4, 8] }] } } : {};
+  if (!/^NVMe/.test(what)) return {};
+  const constant = { at: 0, len: 16, what: 'first 0 writable', bytes: NVME_CONSTANT };
+  return { 0: { size: 0x4000, regions: [constant, { at: 16, len: 0x1000 - 16, bytes: '00*4080' }] } };
 }
 
 /** Where the driver of the bus master keeps the ring that the function works through. */

@@ -64,6 +64,20 @@ describe('documents', () => {
     expect(ran).toBeGreaterThan(0);
   });
 
+  it('README.md: its ten lines run', () => {
+    const project = join(folder, 'readme');
+    mkdirSync(project);
+    writeFileSync(join(project, 'package.json'), '{ "private": true }');
+    execFileSync('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', tarball], {
+      cwd: project,
+      stdio: 'pipe',
+    });
+    const [, body = ''] =
+      /<!-- example -->\n```js\n([\s\S]*?)```/.exec(readFileSync(join(root, 'README.md'), 'utf8')) ?? [];
+    writeFileSync(join(project, 'example.mjs'), body);
+    expect(execFileSync(process.execPath, ['example.mjs'], { cwd: project, encoding: 'utf8' })).toBe('10000ed\n');
+  });
+
   it('name only files that exist', () => {
     for (const name of markdown())
       for (const [, target = ''] of readFileSync(join(root, name), 'utf8').matchAll(/\]\(([^)#\s]+)[^)]*\)/g)) {

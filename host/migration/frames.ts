@@ -45,7 +45,7 @@ export const FLAG_COMPRESSED = 1;
 export const RUN_SIZE = 16;
 export const PAGES_HEADER = 8;
 export const DEVICE_HEADER = 8;
-export const END_SIZE = 32;
+const END_SIZE = 32;
 
 const NAMES: Readonly<Record<number, string>> = {
   [FRAME_HELLO]: 'HELLO',

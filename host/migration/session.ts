@@ -15,7 +15,7 @@ import {
   type RoundReport,
 } from './types.ts';
 
-export const DEFAULT_FRAME = 256 * 1024;
+const DEFAULT_FRAME = 256 * 1024;
 /** How long a side waits for the peer to take its last words, milliseconds. */
 export const FAREWELL_MS = 2000;
 /** Answers and queries are small; their reader needs no more. */

@@ -26,6 +26,8 @@ export class DmaShadow {
   readonly #pages = new Map<bigint, ShadowPage>();
   /** Mappings that may still be made; asked for at the start of a refresh, counted from there. */
   #budget = 0;
+  /** Pages known without a mapping. They count against the budget like the others, so that a guest cannot make us remember without bound. */
+  #unbacked = 0;
 
   /** @param hasPage is there storage for a page at this absolute address? */
   constructor(backend: FunctionBackend, hasPage: (address: bigint) => boolean) {
@@ -54,7 +56,7 @@ export class DmaShadow {
    */
   refresh(read: ReadEntry, iota: bigint, first: bigint, last: bigint): Refresh {
     for (;;) {
-      this.#budget = this.#backend.available();
+      this.#budget = Math.max(0, this.#backend.available() - this.#unbacked);
       const result = this.#pass(read, iota, first, last);
       if (result.kind !== 'exhausted' || this.#budget === 0) return result;
       if (!this.#progress) return result;
@@ -110,8 +112,8 @@ export class DmaShadow {
     if (this.#budget === 0) return false;
     const mapped = this.#hasPage(address);
     if (mapped && this.#backend.map(iova, address, write) < 0) return false;
-    // A page without storage is remembered too, so it counts: else a guest could make us remember without bound.
     this.#budget--;
+    if (!mapped) this.#unbacked++;
     this.#progress = true;
     this.#pages.set(iova, { address, write, mapped });
     return true;
@@ -121,6 +123,7 @@ export class DmaShadow {
   #unmap(pages: readonly bigint[]): void {
     const known = pages.filter((iova) => this.#pages.has(iova));
     const sorted = known.filter((iova) => this.#pages.get(iova)?.mapped === true).sort((a, b) => (a < b ? -1 : 1));
+    this.#unbacked -= known.length - sorted.length;
     for (const iova of known) this.#pages.delete(iova);
     if (known.length > 0) this.#progress = true;
     this.#budget += known.length;

@@ -1,5 +1,5 @@
 // A guest for channel-program tests that the core and the slow twin share: the same pages, the same bytes, the same faults.
-import { EFAULT, ENOMEM, EPERM } from '../../assembly/abi.ts';
+import { EFAULT, ENOMEM, EPERM, MM_LIMIT } from '../../assembly/abi.ts';
 import type { ChannelProgram } from '../../host/ccw/channel_program.ts';
 import { GuestPages } from '../../host/ccw/guest_pages.ts';
 import type { Core } from '../../host/core.ts';
@@ -37,23 +37,29 @@ export class CcwGuest {
     return this.#core;
   }
 
-  #build(): void {
+  #build(end = 1n << 64n): void {
+    const iovas = this.#iovas.filter((iova) => iova < end);
     this.#real.clear();
-    this.#real.add(this.#iovas);
+    this.#real.add(iovas);
     this.pages.clear();
-    for (const iova of this.#iovas)
+    for (const iova of iovas)
       this.pages.set(iova >> 12n, {
         bytes: this.#real.page(iova) as Uint8Array,
         frame: (this.#real.linear(iova) as number) >>> 12,
       });
   }
 
-  /** Fresh pages, some of them with faults. */
+  /**
+   * Fresh pages, some of them with faults. How high the guest reaches decides how high the page table is, and a limit of locked pages
+   * that is never reached whether pins are counted one by one.
+   */
   inject(random: Random): void {
-    this.#build();
-    for (const iova of this.#iovas) {
+    this.#build(1n << random.pick([28n, 28n, 32n, 64n]));
+    const limit = random.int(4) === 0 ? 1_000_000 : 0xffffffff;
+    this.#core.view.setUint32(this.#real.mm + MM_LIMIT, limit, true);
+    for (const [number, page] of this.pages) {
+      const iova = number << 12n;
       if (random.int(14) !== 0) continue;
-      const page = this.pages.get(iova >> 12n)!;
       const kind = random.int(4);
       if (kind === 0) page.readErrno = -EFAULT;
       else if (kind === 1) page.pinShort = true;

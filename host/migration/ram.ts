@@ -93,8 +93,7 @@ export function ramBlocks(process: VfioProcess, ram: readonly MigrationRam[]): R
 }
 
 /** Pages that fit into a frame of this capacity, one run each in the worst case. */
-const pagesPerFrame = (capacity: number): number =>
-  Math.floor((capacity - PAGES_HEADER) / (PAGE_SIZE_4K + RUN_SIZE));
+const pagesPerFrame = (capacity: number): number => Math.floor((capacity - PAGES_HEADER) / (PAGE_SIZE_4K + RUN_SIZE));
 
 /** What a filled payload holds. */
 export interface PagesPayload {

@@ -69,12 +69,16 @@ export function iommu_bisects(iommu: usize, iova: u64, last: u64): bool {
  */
 export function iommu_unmap(iommu: usize, iova: u64, last: u64, mode: u32): i32 {
   if ((mode & UNMAP_AGAIN) == 0) store<u64>(iommu, 0, IOMMU_UNMAPPED);
-  if ((mode & (UNMAP_V1 | UNMAP_ALL)) == 0 && iommu_bisects(iommu, iova, last)) return -EINVAL;
   const maps = iommu + MAPS;
   const arena = <usize>load<u32>(iommu, ARENA);
+  let first = ranges_from(maps, iova);
+  if ((mode & (UNMAP_V1 | UNMAP_ALL)) == 0 && first != 0) {
+    // A request that is exactly one map, the common one, needs no second search.
+    if (slot_key(first) < iova) return -EINVAL;
+    if (slot_last(first) != last && last != 0xffffffffffffffff && bisects(iommu, last + 1)) return -EINVAL;
+  }
   let pinned = false;
   while (!pinned) {
-    const first = ranges_from(maps, iova);
     if (first == 0 || slot_key(first) > last || ((mode & UNMAP_V1) != 0 && slot_key(first) < iova)) return 0;
     // As many as possible out of one leaf at a time.
     const room = load<u32>(first & ~15, LEN) - (<u32>first & 15);
@@ -106,9 +110,11 @@ export function iommu_unmap(iommu: usize, iova: u64, last: u64, mode: u32): i32 
       store<u64>(iommu, load<u64>(iommu, IOMMU_UNMAPPED) + bytes, IOMMU_UNMAPPED);
       store<u32>(iommu, load<u32>(iommu, IOMMU_AVAIL) + n, IOMMU_AVAIL);
       if (load<u32>(maps, COUNT) == 0) store<u64>(iommu, 0, MM);
+      if (to << 12 == last - 4095) break;
     }
+    if (!pinned) first = ranges_from(maps, iova);
   }
-  return UNMAP_NOTIFY;
+  return pinned ? UNMAP_NOTIFY : 0;
 }
 
 /**

@@ -1,5 +1,6 @@
 // The core with loops around it: a call per operation would measure the boundary. Compiled by bench/core_build.ts with the core's own flags.
-import { PIN_NEW, pin_fast, pin_mode, pins_made, pins_released, unpin_fast } from '../../assembly/iommu/direct';
+import { PTE_FRAME } from '../../assembly/abi';
+import { PIN_NEW, PTE_PIN, pin_mode, pins_made, pins_released, pte_find, pte_pinnable, pte_unpinnable } from '../../assembly/iommu/direct';
 import { iommu_map, iommu_unmap } from '../../assembly/iommu/dma';
 import { page_lookup } from '../../assembly/iommu/entry';
 import { pin_page_run, unpin_page_run } from '../../assembly/iommu/pfn';
@@ -58,19 +59,28 @@ export function bench_pin_run(iommu: usize, iova: u64, npage: u32, runs: u32): i
   return 0;
 }
 
-/** Pins n pages anywhere, then unpins them. */
+/** Pins n pages anywhere, then unpins them: as a translator does, pins as counts and the sums once. */
 export function bench_pin_random(iommu: usize, iovas: usize, n: u32): i32 {
   const mode = pin_mode(iommu);
   if (mode != PIN_NEW) return -1;
   let newly: u32 = 0;
   for (let i: u32 = 0; i < n; ++i) {
-    const e = pin_fast(iommu, load<u64>(iovas + (<usize>i << 3)), mode);
+    const e = pte_find(iommu, load<u64>(iovas + (<usize>i << 3)) >> 12);
     if (e == 0) return -1;
-    newly += u32(load<u32>(e, 12) == 1);
+    const pte = load<u64>(e, PTE_FRAME);
+    if (!pte_pinnable(pte, mode)) return -1;
+    newly += u32(pte < PTE_PIN);
+    store<u64>(e, pte + PTE_PIN, PTE_FRAME);
   }
   pins_made(iommu, n, newly);
   let gone: u32 = 0;
-  for (let i: u32 = 0; i < n; ++i) gone += u32(unpin_fast(iommu, load<u64>(iovas + (<usize>i << 3)) >> 12, 1) == 0);
+  for (let i: u32 = 0; i < n; ++i) {
+    const e = pte_find(iommu, load<u64>(iovas + (<usize>i << 3)) >> 12);
+    const pte = load<u64>(e, PTE_FRAME);
+    if (!pte_unpinnable(pte, PTE_PIN)) return -1;
+    gone += u32(pte - PTE_PIN < PTE_PIN);
+    store<u64>(e, pte - PTE_PIN, PTE_FRAME);
+  }
   pins_released(iommu, n, gone);
   return 0;
 }

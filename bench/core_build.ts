@@ -23,8 +23,12 @@ export async function benchCore<E>(name: string, options: CoreOptions): Promise<
   ];
   const asc = join(root, 'node_modules/assemblyscript/bin/asc.js');
   const source = join(root, 'bench/core', `${name}.ts`);
-  execFileSync(process.execPath, [asc, source, ...flags, '-O3', '--converge', '--use', 'abort=', '-o', out], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
+  execFileSync(
+    process.execPath,
+    [asc, source, ...flags, '--optimizeLevel', '3', '--shrinkLevel', '1', '--converge', '--use', 'abort=', '-o', out],
+    {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    },
+  );
   return (await createCore(() => WebAssembly.compile(readFileSync(out)), options)) as Core & { exports: E };
 }

@@ -5,6 +5,7 @@
 //   format-1:  bits 0-7 command, 8-15 flags, 16-31 count (swapped), 32-63 address (swapped)
 //   format-0:  bits 0-7 command, 8-31 address (24 bits, swapped), 32-39 flags, 40-47 ignored, 48-63 count (swapped)
 import { CCW_CMD_NOOP, CCW_CMD_TIC, CCW_FLAG_CC, CCW_FLAG_CD, CCW_FLAG_IDA, CCW_FLAG_SKIP } from '../abi';
+import { swap32 } from '../mem';
 
 // @ts-expect-error: decorator
 @inline
@@ -21,7 +22,7 @@ export function ccw_count(w: u64): u32 {
 // @ts-expect-error: decorator
 @inline
 export function ccw_cda(w: u64): u32 {
-  return bswap<u32>(<u32>(w >> 32));
+  return swap32(<u32>(w >> 32));
 }
 
 /** Chains on to the next CCW by command or data chaining. */
@@ -48,7 +49,7 @@ export function ccw_is_idal(w: u64): bool {
 // @ts-expect-error: decorator
 @inline
 export function ccw_with_cda(w: u64, cda: u32, flags: u32): u64 {
-  return <u64>(<u32>w | (flags << 8)) | (<u64>bswap<u32>(cda) << 32);
+  return <u64>(<u32>w | (flags << 8)) | (<u64>swap32(cda) << 32);
 }
 
 /** Format-0 to format-1. Every command that ends in 8 is a TIC, whose flags and count mean nothing and become 0. */

@@ -8,7 +8,7 @@ import {
 import { PIN_NEW, PTE_FRESH, PTE_FRESH_MASK, PTE_PIN, iommu_window, leaf_pte, low_leaf, low_limit, low_node, low_nodes, pte_find, pte_pinnable } from '../iommu/direct';
 import { pin_page_run } from '../iommu/pfn';
 import { iommu_read } from '../iommu/rw';
-import { get_be32, get_be64 } from '../mem';
+import { swap32 } from '../mem';
 import { ccw_cda, ccw_count, ccw_does_data_transfer, ccw_is_idal, ccw_with_cda } from './ccw';
 import { block_undo, block_with_room, pin_push, pins_note } from './page_array';
 
@@ -22,7 +22,13 @@ export const IDAW_OFFSET: u64 = 0xff0f000000000000;
 // @ts-expect-error: decorator
 @inline
 function idaw_offset(address: u64): u64 {
-  return (<u64>bswap<u32>(<u32>address) << 32) & IDAW_OFFSET;
+  return (<u64>swap32(<u32>address) << 32) & IDAW_OFFSET;
+}
+
+/** The guest's IDAW of 4 or 8 bytes at `p`. */
+function idaw_at(p: usize, size: usize): u64 {
+  const high = swap32(load<u32>(p));
+  return size == 4 ? <u64>high : (<u64>high << 32) | swap32(load<u32>(p, 4));
 }
 
 /**
@@ -51,7 +57,7 @@ export function ccw_translate(cp: usize, at: usize, w: u64): i32 {
       const result = iommu_read(iommu, cda, word, <u32>size);
       if (result < 0) return result;
     }
-    first = size == 8 ? get_be64(word) : get_be32(word);
+    first = idaw_at(word, size);
   }
   const n = <usize>(((<u32>first & (block_size - 1)) + max<u32>(ccw_count(w), 1) + block_size - 1) >> shift);
 
@@ -63,7 +69,7 @@ export function ccw_translate(cp: usize, at: usize, w: u64): i32 {
     list = idal + n * (8 - size);
     const result = iommu_read(iommu, cda, list, <u32>(n * size));
     if (result < 0) return result;
-    if ((size == 8 ? get_be64(list) : <u64>get_be32(list)) != first) return -EINVAL;
+    if (idaw_at(list, size) != first) return -EINVAL;
   }
 
   if (ccw_does_data_transfer(w)) {
@@ -98,17 +104,19 @@ export function idal_fill(cp: usize, block: usize, idal: usize, n: usize, list: 
  * The common case of idal_fill: 8-byte words, every page below 4 GiB and without a pin. Ends at the first word that is different.
  * @returns how many words are done; their pins are the block's newest.
  */
+// @ts-expect-error: decorator
+@inline
 function fill_fresh(cp: usize, block: usize, idal: usize, n: usize, list: usize, first: u64): usize {
   const end = list + (n << 3);
   // The host's list lies as far from the guest's all the way.
   const away = idal - list;
   let pins = <usize>load<u32>(block, BLOCK_PINS);
-  let word = bswap<u64>(first);
+  let word: u64 = first >> 32 == 0 ? <u64>swap32(<u32>first) << 32 : 1;
   const nodes = low_nodes(load<u32>(cp, CP_IOMMU));
   const limit = low_limit(load<u32>(cp, CP_IOMMU));
   let at = list;
   while (<u32>word == 0) {
-    const page = bswap<u32>(<u32>(word >> 32)) >> 12;
+    const page = swap32(<u32>(word >> 32)) >> 12;
     if (page >= limit) break;
     const node = low_node(nodes, page);
     if (node == 0) break;
@@ -137,15 +145,14 @@ function fill_fresh(cp: usize, block: usize, idal: usize, n: usize, list: usize,
 function fill(cp: usize, block: usize, idal: usize, n: usize, list: usize, first: u64, done: usize, top: usize, count: u32): i32 {
   const iommu = <usize>load<u32>(cp, CP_IOMMU);
   const mode = load<u32>(cp, CP_MODE);
-  const wide = load<u32>(cp, CP_IDAW_SIZE) == 8;
+  const size = <usize>load<u32>(cp, CP_IDAW_SIZE);
   const block_size: u64 = <u64>1 << load<u32>(cp, CP_BLOCK_SHIFT);
-  const wrap: u64 = wide ? 0xffffffffffffffff : 0xffffffff;
+  const wrap: u64 = size == 8 ? 0xffffffffffffffff : 0xffffffff;
   let pins = <usize>load<u32>(block, BLOCK_PINS);
   let last = load<u64>(pins, PIN_PAGE);
   let made: u32 = 0;
   let newly: u32 = 0;
-  let address = first;
-  if (done != 0) address = get_be64(list + (done << 3));
+  let address = done == 0 ? first : idaw_at(list + (done << 3), size);
   for (let i = done; ; ) {
     const page = address >> 12;
     let entry = pte_find(iommu, page);
@@ -171,8 +178,7 @@ function fill(cp: usize, block: usize, idal: usize, n: usize, list: usize, first
     store<u64>(idal + (i << 3), load<u64>(entry, PTE_IDAW) | idaw_offset(address));
     if (++i == n) break;
     if (list == 0) address = ((address + block_size) & ~(block_size - 1)) & wrap;
-    else if (wide) address = get_be64(list + (i << 3));
-    else address = get_be32(list + (i << 2));
+    else address = idaw_at(list + i * size, size);
   }
   store<u32>(block, <u32>pins, BLOCK_PINS);
   pins_note(cp, made, newly);

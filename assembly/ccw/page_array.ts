@@ -55,6 +55,8 @@ function block_add(cp: usize): usize {
 }
 
 /** Begins a translation: how pins may be made until pins_close, and nothing made yet. */
+// @ts-expect-error: decorator
+@inline
 export function pins_open(cp: usize): void {
   const iommu = <usize>load<u32>(cp, CP_IOMMU);
   store<u32>(cp, pin_mode(iommu), CP_MODE);
@@ -63,6 +65,8 @@ export function pins_open(cp: usize): void {
 }
 
 /** Ends a translation, done or failed: the iommu's sums hear of its pins. */
+// @ts-expect-error: decorator
+@inline
 export function pins_close(cp: usize): void {
   pins_made(load<u32>(cp, CP_IOMMU), load<u32>(cp, CP_MADE), load<u32>(cp, CP_NEWLY));
 }
@@ -110,6 +114,8 @@ function forced(cp: usize): bool {
 }
 
 /** Unpins every page of the program and gives all blocks but the first one back, which becomes empty. */
+// @ts-expect-error: decorator
+@inline
 export function blocks_release(cp: usize): void {
   const iommu = <usize>load<u32>(cp, CP_IOMMU);
   const fast = unpin_mode(iommu) && !forced(cp);
@@ -140,6 +146,8 @@ export function blocks_release(cp: usize): void {
  * Takes back pins that are only counts, from `pin` on. What was taken, and how many pages have no pin left, is added to CP_MADE and CP_NEWLY.
  * A loop without calls, so that its values stay in registers. @returns the first pin that needs a closer look, or `end`.
  */
+// @ts-expect-error: decorator
+@inline
 function release_run(cp: usize, pin: usize, end: usize): usize {
   let pins: u64 = 0;
   let gone: u32 = 0;

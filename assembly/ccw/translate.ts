@@ -10,6 +10,7 @@ import { PIN_NEW, PTE_FRESH, PTE_PIN, leaf_pte, low_leaf, low_limit, low_node, l
 import { ccw_cda, ccw_cmd, ccw_count, ccw_is_tic, ccw_with_cda, in_chain } from './ccw';
 import { IDAW_OFFSET, ccw_translate } from './idal';
 import { pin_push, pins_note } from './page_array';
+import { swap32 } from '../mem';
 
 /** @returns the first chain, in list order, that holds this guest address, or 0. */
 export function chain_find(cp: usize, address: u32): usize {
@@ -46,13 +47,15 @@ const NO_PAGE_BE: u64 = 0x10000;
 // @ts-expect-error: decorator
 @inline
 function page_be(page: u64): u64 {
-  return page >> 20 != 0 ? NO_PAGE_BE : <u64>bswap<u32>(<u32>page << 12) << 32;
+  return page >> 20 != 0 ? NO_PAGE_BE : <u64>swap32(<u32>page << 12) << 32;
 }
 
 /**
  * Translates the CCWs of a chain in order, between pins_open and pins_close. @param chain its record.
  * @returns 0; EFAULT: a TIC whose target is in no chain; ccw_translate's errnos. The record says how many CCWs are translated.
  */
+// @ts-expect-error: decorator
+@inline
 export function chain_translate(cp: usize, chain: usize): i32 {
   const head = <usize>load<u32>(chain, CCWCHAIN_HOST);
   const tail = head + (<usize>load<u32>(chain, CCWCHAIN_LEN) << 3);

@@ -11,8 +11,6 @@ import { RADIX_HEIGHT, RADIX_ROOT, radix_get } from './radix';
 import { ENTRIES, LEAF_SHIFT, MIXED, MM } from './record';
 
 /** Linear address of `size` (at most 4096) readable bytes at `iova` that lie in one page, or 0: use iommu_read. */
-// @ts-expect-error: decorator
-@inline
 export function iommu_window(iommu: usize, iova: u64, size: u32): usize {
   if ((<u32>iova & 4095) + size > 4096) return 0;
   if ((load<u32>(iommu, IOMMU_RW_ERRNO) | load<u32>(iommu, IOMMU_READ_NTH)) != 0) return 0;
@@ -30,6 +28,8 @@ const PIN_MORE: u32 = 1;
 export const PIN_NEW: u32 = 2;
 
 /** @returns which pins may be made as counts, the `mode`. */
+// @ts-expect-error: decorator
+@inline
 export function pin_mode(iommu: usize): u32 {
   if (load<u32>(iommu, IOMMU_PIN_ERRNO) != 0) return PIN_NOTHING;
   if ((load<u32>(iommu, IOMMU_PIN_NTH) | load<u32>(iommu, IOMMU_DIRTY_ON)) != 0) return PIN_MORE;
@@ -127,6 +127,8 @@ export function pte_unpinnable(pte: u64, taken: u64): bool {
 }
 
 /** Brings the sums up to date: `pins` taken as counts, the last one of `gone` pages. */
+// @ts-expect-error: decorator
+@inline
 export function pins_released(iommu: usize, pins: u32, gone: u32): void {
   if (pins == 0) return;
   store<u64>(iommu, load<u64>(iommu, IOMMU_PINS) - pins, IOMMU_PINS);

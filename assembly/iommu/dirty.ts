@@ -7,7 +7,8 @@
 // dirty until tracking is stopped.
 import { DIRTY_ALL, EINVAL, ENOMEM, IOMMU_DIRTY_ON, PTE_PINS } from '../abi';
 import { entries_next, entry_at } from './leaf';
-import { empty, LEAF_SIZE, NO_LEAF, radix_destroy, radix_get, radix_make, radix_next, radix_remove } from './radix';
+import { is_zero } from '../mem';
+import { LEAF_SIZE, NO_LEAF, radix_destroy, radix_get, radix_make, radix_next, radix_remove } from './radix';
 import { ranges_from, ranges_next, slot_key, slot_last } from './ranges';
 import { ARENA, DIRTY, MAPS } from './record';
 
@@ -70,7 +71,7 @@ export function dirty_clear(iommu: usize, first: u64, last: u64): void {
       memory.fill(p + 8, 0, q - p - 8);
       store<u64>(q, load<u64>(q) & keep_tail);
     }
-    if (empty(leaf, LEAF_SIZE)) radix_remove(table, <usize>load<u32>(iommu, ARENA), i);
+    if (is_zero(leaf, LEAF_SIZE)) radix_remove(table, <usize>load<u32>(iommu, ARENA), i);
   }
 }
 

@@ -1,17 +1,12 @@
 // Leaves of page entries (entry.ts draws an entry): finding one, walking those in use, forgetting what only caches.
 import { IOMMU_PINNED_PAGES, PTE_FRAME, PTE_PINS, PTE_VALID } from '../abi';
-import { empty, LEAF_SIZE, radix_next, radix_remove, radix_walk } from './radix';
+import { is_zero } from '../mem';
+import { LEAF_SIZE, radix_next, radix_remove, radix_walk } from './radix';
 import { ARENA, ENTRIES, LEAF, LEAF_INDEX, LEAF_SHIFT, NO_INDEX } from './record';
 
 /** The leaf of entries with this number (page >> 6), or 0. The last one is remembered. */
-// @ts-expect-error: decorator
-@inline
 export function leaf_of(iommu: usize, index: u64): usize {
   if (load<u64>(iommu, LEAF_INDEX) == index) return <usize>load<u32>(iommu, LEAF);
-  return leaf_search(iommu, index);
-}
-
-function leaf_search(iommu: usize, index: u64): usize {
   const leaf = radix_walk(iommu + ENTRIES, index);
   store<u64>(iommu, leaf != 0 ? index : NO_INDEX, LEAF_INDEX);
   store<u32>(iommu, <u32>leaf, LEAF);
@@ -35,8 +30,6 @@ export function entries_next(iommu: usize, page: u64, last: u64): u64 {
 }
 
 /** The entry of a page that entries_next gave. */
-// @ts-expect-error: decorator
-@inline
 export function entry_at(iommu: usize, page: u64): usize {
   return leaf_of(iommu, page >> LEAF_SHIFT) + ((<usize>page & 63) << 4);
 }
@@ -52,7 +45,7 @@ export function entries_drop(iommu: usize, first: u64, last: u64): void {
       if (load<u32>(e, PTE_PINS) == 0) v128.store(e, i64x2.splat(0));
       page++;
     } while ((page & 63) != 0 && page <= last);
-    if (empty(leaf, LEAF_SIZE)) leaf_remove(iommu, index);
+    if (is_zero(leaf, LEAF_SIZE)) leaf_remove(iommu, index);
     page = entries_next(iommu, page, last);
   }
 }

@@ -17,7 +17,7 @@ import { arena_alloc, arena_free, arena_mm_begin, arena_mm_end } from '../arena'
 import { EEXIST, ENOMEM, MM_LIMIT, MM_LOCKED, VMA_RAM } from '../abi';
 import { iommus_forget } from './forget';
 import { pages_put, pages_seen } from './pages';
-import { RANGES_SIZE, ranges_find, ranges_from, ranges_next, slot_key, slot_last, slot_meta, slot_set_key, slot_set_last, slot_set_value, slot_value } from './ranges';
+import { RANGES_SIZE, ranges_find, ranges_from, slot_key, slot_last, slot_meta, slot_set_key, slot_set_last, slot_set_value, slot_value } from './ranges';
 import { ranges_destroy, ranges_init, ranges_insert, ranges_remove } from './ranges_edit';
 
 const ARENA = 0;
@@ -100,46 +100,39 @@ function insert(mm: usize, start: u64, last: u64, value: u64, meta: u32): bool {
 export function mm_unmap(mm: usize, start: u64, last: u64): i32 {
   const vmas = mm + VMAS;
   const arena = <usize>load<u32>(mm, ARENA);
-  let slot = ranges_from(vmas, start);
-  if (slot != 0 && slot_key(slot) < start) {
-    const end = slot_last(slot);
-    if (end > last) {
-      // The middle of one range goes: its tail becomes a range of its own first, since only that can fail.
-      const moved = slot_value(slot) + (last + 1 - slot_key(slot));
-      const value = slot_value(slot) + (start - slot_key(slot));
-      const key = slot_key(slot);
-      const meta = slot_meta(slot);
-      slot_set_last(slot, last);
-      if (!insert(mm, last + 1, end, moved, meta)) {
-        slot_set_last(ranges_from(vmas, key), end);
-        return -ENOMEM;
-      }
-      slot = ranges_from(vmas, key);
-      slot_set_last(slot, start - 1);
-      gone(mm, start, last, value, meta);
-      return 0;
-    }
-    const cut = slot_value(slot) + (start - slot_key(slot));
-    slot_set_last(slot, start - 1);
-    gone(mm, start, end, cut, slot_meta(slot));
-    slot = ranges_next(slot);
-  }
-  while (slot != 0 && slot_key(slot) <= last) {
+  let from = start;
+  for (;;) {
+    let slot = ranges_from(vmas, from);
+    if (slot == 0) break;
     const key = slot_key(slot);
+    if (key > last) break;
     const end = slot_last(slot);
     const value = slot_value(slot);
     const meta = slot_meta(slot);
-    if (end > last) {
+    const to = min(end, last);
+    from = max(key, start);
+    if (key < start) {
+      if (end > last) {
+        // The middle of one range goes: its tail becomes a range of its own first, since only that can fail.
+        slot_set_last(slot, last);
+        if (!insert(mm, last + 1, end, value + (last + 1 - key), meta)) {
+          slot_set_last(slot, end);
+          return -ENOMEM;
+        }
+        slot = ranges_from(vmas, key);
+      }
+      slot_set_last(slot, start - 1);
+    } else if (end > last) {
       slot_set_key(slot, last + 1);
       slot_set_value(slot, value + (last + 1 - key));
-      gone(mm, key, last, value, meta);
-      break;
+    } else {
+      const before = arena_mm_begin(arena);
+      ranges_remove(vmas, arena, slot, 1);
+      arena_mm_end(arena, before);
     }
-    const before = arena_mm_begin(arena);
-    ranges_remove(vmas, arena, slot, 1);
-    arena_mm_end(arena, before);
-    gone(mm, key, end, value, meta);
-    slot = ranges_from(vmas, key);
+    gone(mm, from, to, value + (from - key), meta);
+    if (to == last) break;
+    from = to + 1;
   }
   return 0;
 }

@@ -47,7 +47,7 @@ export function pin_page_run(iommu: usize, iova: u64, npage: u32, prot: u32, out
       if (failed != 0) {
         done += k;
         if (failed == PIN_SHORT && done != 0) {
-          fill_out(out, done - k, leaf, place, k);
+          if (out != 0) fill_out(out, done - k, leaf, place, k);
           drop_unused(iommu, first >> LEAF_SHIFT, made);
           return <i32>done;
         }
@@ -57,16 +57,13 @@ export function pin_page_run(iommu: usize, iova: u64, npage: u32, prot: u32, out
       }
       k++;
     }
-    fill_out(out, done, leaf, place, k);
+    if (out != 0) fill_out(out, done, leaf, place, k);
     done += k;
   }
   return <i32>npage;
 }
 
-// @ts-expect-error: decorator
-@inline
 function fill_out(out: usize, at: u32, leaf: usize, place: u32, n: u32): void {
-  if (out == 0) return;
   for (let i: u32 = 0; i < n; ++i) store<u32>(out + (<usize>(at + i) << 2), <u32>(leaf + (<usize>(place + i) << 4)));
 }
 
@@ -89,6 +86,8 @@ function leaf_pinned(leaf: usize): bool {
  * The fast path: one pin more to n entries in a row, as long as all translate, permit `prot`, and the new pages may be charged in one go.
  * @returns n, or 0 with nothing changed.
  */
+// @ts-expect-error: decorator
+@inline
 function pin_entries(iommu: usize, e: usize, page: u64, n: u32, prot: u32): u32 {
   const end = e + (<usize>n << 4);
   const one = i32x4(0, 0, 0, 1);

@@ -6,6 +6,7 @@
 //        0    4 root      0: empty table
 //        4    4 height    inner levels above the leaves; height h holds numbers below 2^(10h)
 import { arena_alloc, arena_free } from '../arena';
+import { is_zero } from '../mem';
 
 export const RADIX_SIZE = 8;
 /** Bytes of a leaf; zeroed when made. */
@@ -113,8 +114,10 @@ function prune(t: usize, arena: usize, index: u64): void {
   while (load<u32>(t, HEIGHT) != 0) {
     const root = <usize>load<u32>(t, ROOT);
     if (root != 0) {
-      if (!empty(root + 4, NODE_SIZE - 4)) return;
-      store<u32>(t, load<u32>(root), ROOT);
+      const first = load<u32>(root);
+      store<u32>(root, 0);
+      if (!is_zero(root, NODE_SIZE)) return store<u32>(root, first);
+      store<u32>(t, first, ROOT);
       arena_free(arena, root, NODE_SIZE);
       store<u32>(t, load<u32>(t, HEIGHT) - 1, HEIGHT);
     } else store<u32>(t, 0, HEIGHT);
@@ -126,22 +129,9 @@ function prune_node(slot: usize, arena: usize, index: u64, height: u32): void {
   if (node == 0) return;
   if (height > 1)
     prune_node(node + ((<usize>(index >> (<u64>(height - 1) * BITS)) & 1023) << 2), arena, index, height - 1);
-  if (!empty(node, NODE_SIZE)) return;
+  if (!is_zero(node, NODE_SIZE)) return;
   arena_free(arena, node, NODE_SIZE);
   store<u32>(slot, 0);
-}
-
-/** Are `size` bytes (a multiple of 4) zero? */
-export function empty(p: usize, size: usize): bool {
-  const end = p + size;
-  while (p + 64 <= end) {
-    const a = v128.or(v128.load(p), v128.load(p, 16));
-    const b = v128.or(v128.load(p, 32), v128.load(p, 48));
-    if (v128.any_true(v128.or(a, b))) return false;
-    p += 64;
-  }
-  for (; p < end; p += 4) if (load<u32>(p) != 0) return false;
-  return true;
 }
 
 /** The smallest number >= index that has a leaf, or NO_LEAF. Skips what is not there a subtree at a time. */

@@ -2,7 +2,7 @@
 // stay well filled; an append leaves full leaves behind. Every allocation is made before the first change.
 import { arena_alloc, arena_free } from '../arena';
 import {
-  biased, CHILD, COUNT, FAN_OUT, HEIGHT, HIT, KEY, LAST, LEAF_BYTES, LEN, META, NEXT, NODE_BYTES, PATH, PREV, RANGES_SIZE, ROOT, rank, VALUE,
+  biased, CHILD, COUNT, FAN_OUT, HEIGHT, HIT, KEY, LAST, LEAF_BYTES, LEN, META, NEXT, NODE_BYTES, PATH, PREV, RANGES_SIZE, place_of, ROOT, VALUE,
 } from './ranges';
 
 const LARGEST: i64 = 0x7fffffffffffffff;
@@ -55,7 +55,7 @@ function descend(t: usize, k: i64, lower: bool): usize {
   let node = <usize>load<u32>(t, ROOT);
   const height = load<u32>(t, HEIGHT);
   for (let level: u32 = 0; level < height; ++level) {
-    let r = rank(node, k);
+    let r = place_of(node, k);
     if (r == 0) {
       if (lower) set_key(node, 0, k);
       r = 1;
@@ -128,7 +128,7 @@ export function ranges_insert(t: usize, arena: usize, key: u64, last: u64, value
     }
   }
   const len = load<u32>(leaf, LEN);
-  const at = rank(leaf, k);
+  const at = place_of(leaf, k);
   if (at != len) copy_places(leaf, at + 1, leaf, at, len - at);
   store<u32>(leaf, len + 1, LEN);
   const p = leaf + (<usize>at << 3);
@@ -144,7 +144,7 @@ export function ranges_insert(t: usize, arena: usize, key: u64, last: u64, value
 /** Makes room for `k` in the full `leaf` whose path is recorded. @returns the leaf that takes it, or 0. */
 function make_room(t: usize, arena: usize, leaf: usize, k: i64): usize {
   const height = load<u32>(t, HEIGHT);
-  const place = rank(leaf, k);
+  const place = place_of(leaf, k);
   if (height != 0) {
     const parent = path_of(t, height - 1) & ~15;
     const i = <u32>path_of(t, height - 1) & 15;

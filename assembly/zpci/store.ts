@@ -55,8 +55,6 @@ function natural(io: u32, n: u32): u32 {
  * Length of the next piece (zdev section 4). @param io offset in PCI memory. @param mem address of the data, of which only the low 3 bits
  * matter. @param left bytes still to go, >= 1. @returns bytes, 1..max; more than 8, or any length of a relaxed device, is a block.
  */
-// @ts-expect-error: decorator
-@inline
 function chunk(io: u32, mem: u32, left: u32, rules: u32): u32 {
   if (rules & ZPCI_RULE_SPLIT) return natural(io, left);
   const max_block = rules & ZPCI_RULE_MAX;

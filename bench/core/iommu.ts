@@ -44,7 +44,7 @@ export function bench_translate(iommu: usize, iovas: usize, n: u32): u32 {
   return sum;
 }
 
-/** Translates n iovas (a multiple of 8), eight in lockstep. */
+/** Translates n iovas in one call. */
 export function bench_translate_many(iommu: usize, iovas: usize, n: u32, out: usize): u32 {
   page_lookup_many(iommu, iovas, n, out);
   return load<u32>(out);

@@ -17,6 +17,7 @@ import type { Vfio } from './vfio/vfio.ts';
  */
 export type IoctlArg = StructBase | Uint8Array | UserArg | string | number | bigint | undefined;
 
+/** What and where `mmap` maps. */
 export interface MmapOptions {
   /** Descriptor and offset of a device region; without them the memory is anonymous and zeroed. */
   fd?: number;
@@ -282,6 +283,7 @@ export class VfioProcess {
     this.enter(() => this.task.exit());
   }
 
+  /** What an argument points to. */
   protected argument(arg: IoctlArg): UserArg {
     if (arg === undefined) return new ValueArg(0n);
     if (typeof arg === 'bigint') return this.task.pointer(BigInt.asUintN(64, arg));
@@ -291,6 +293,7 @@ export class VfioProcess {
     return 'copyIn' in arg ? arg : new DirectBuffer(arg.bytes);
   }
 
+  /** The result, or the exception for a negative one. */
   protected check(result: number, call: () => string): number {
     if (result < 0) throw new VfioError(call(), result, this.task.why);
     return result;

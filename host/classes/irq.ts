@@ -13,6 +13,7 @@ import type { Device } from './device.ts';
 
 const HEADER = 20;
 
+/** One interrupt index of a device. */
 export class Irq {
   /** The device it belongs to. */
   readonly device: Device;

@@ -198,8 +198,6 @@ function slab_make(arena: usize, head: usize, size: usize): usize {
 }
 
 /** Is there no free slot? */
-// @ts-expect-error: decorator
-@inline
 function slab_full(slab: usize, size: usize): bool {
   const stride = stride_of(size);
   return load<u32>(slab, FREE) == 0 && <usize>load<u16>(slab, FRESH) * stride + stride > <usize>slab_pages(size) << 12;

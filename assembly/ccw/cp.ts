@@ -34,8 +34,7 @@ import {
   CP_STATE_COPIED, CP_STATE_FAILED, CP_STATE_NONE, CP_STATE_TRANSLATED, CP_WORD1, EBUSY, EINVAL, ENOMEM, ORB_C64, ORB_FMT, ORB_I2K, ORB_LPM,
 } from '../abi';
 import { arena_alloc, arena_free } from '../arena';
-import { iommu_window } from '../iommu/direct';
-import { iommu_read } from '../iommu/rw';
+import { iommu_read, iommu_window } from '../iommu/rw';
 import { put_be32 } from '../mem';
 import { ccw_cda, ccw_from_format0, ccw_is_chain, ccw_is_tic, in_chain } from './ccw';
 import { block_init, blocks_pin_frame, blocks_pin_iova, blocks_release, pins_close, pins_open } from './page_array';

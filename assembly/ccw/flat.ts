@@ -91,8 +91,8 @@ function ccw_place(cp: usize, host: usize, at: usize, buffer: usize, w: u64): i3
   }
   if (offset < SLOTS || offset > LAST_SLOT) return -EINVAL;
   const address = load<u64>(buffer + offset);
-  if (ccw_is_idal(w)) return data_place(cp, at, w, address, true);
-  return ccw_count(w) == 0 ? -EINVAL : data_place(cp, at, w, address, false);
+  const indirect = ccw_is_idal(w);
+  return indirect || ccw_count(w) != 0 ? data_place(cp, at, w, address, indirect) : -EINVAL;
 }
 
 /** Gives a CCW a host IDAL over the caller's pages. @param address of the data, or of the caller's own list. */

@@ -5,9 +5,9 @@ import {
   BLOCK_BRK, BLOCK_PINS, CCW_FLAG_IDA, CP_BLOCK_SHIFT, CP_IDAW_SIZE, CP_IOMMU, CP_MODE, CP_WORD, EINVAL, ENOMEM, PIN_COUNT, PIN_PAGE,
   PIN_SIZE, PROT_READ, PROT_WRITE, PTE_FRAME, PTE_IDAW,
 } from '../abi';
-import { PIN_NEW, PTE_FRESH, PTE_FRESH_MASK, PTE_PIN, iommu_window, leaf_pte, low_leaf, low_limit, low_node, low_nodes, pte_find, pte_pinnable } from '../iommu/direct';
+import { PIN_NEW, PTE_FRESH, PTE_FRESH_MASK, PTE_PIN, leaf_pte, low_leaf, low_limit, low_node, low_nodes, pte_find, pte_pinnable } from '../iommu/direct';
 import { pin_page_run } from '../iommu/pfn';
-import { iommu_read } from '../iommu/rw';
+import { iommu_read, iommu_window } from '../iommu/rw';
 import { swap32 } from '../mem';
 import { ccw_cda, ccw_count, ccw_does_data_transfer, ccw_is_idal, ccw_with_cda } from './ccw';
 import { block_undo, block_with_room, pin_push, pins_note } from './page_array';

@@ -7,7 +7,7 @@ import {
   PIN_PAGE, PIN_SIZE, PTE_FRAME, PTE_IDAW, PTE_PINS,
 } from '../abi';
 import { PIN_NEW, PTE_FRESH, PTE_PIN, leaf_pte, low_leaf, low_limit, low_node, low_nodes } from '../iommu/direct';
-import { ccw_cda, ccw_cmd, ccw_count, ccw_is_tic, ccw_with_cda, in_chain } from './ccw';
+import { ccw_cda, ccw_cmd, ccw_is_tic, ccw_with_cda, count_at, in_chain } from './ccw';
 import { IDAW_OFFSET, ccw_translate } from './idal';
 import { pin_push, pins_note } from './page_array';
 import { swap32 } from '../mem';
@@ -109,7 +109,7 @@ function fresh_run(cp: usize, block: usize, at: usize, stop: usize): usize {
     const page = cda >> 12;
     if (page >= limit || !is_plain(w)) break;
     // A count of 0 becomes the largest number.
-    if (ccw_count(w) - 1 >= block_size - (cda & (block_size - 1))) break;
+    if (count_at(at) - 1 >= block_size - (cda & (block_size - 1))) break;
     const node = low_node(nodes, page);
     if (node == 0) break;
     const leaf = low_leaf(node, page);
@@ -152,7 +152,7 @@ function same_run(cp: usize, block: usize, at: usize, stop: usize): usize {
     const w = load<u64>(at);
     if ((w & (PAGE_BE | 0xffff)) != alike) break;
     const within = (<u32>(w >> 56) | (<u32>(w >> 40) & 0xf00)) & (block_size - 1);
-    if (ccw_count(w) - 1 >= block_size - within) break;
+    if (count_at(at) - 1 >= block_size - within) break;
     store<u64>(at + away, idaw | (w & IDAW_OFFSET));
     store<u64>(at, ccw_with_cda(w, <u32>(at + away), CCW_FLAG_IDA));
     at += 8;

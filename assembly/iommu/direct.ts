@@ -1,24 +1,13 @@
-// What a translator does directly on page entries: look at storage inside one page, pin scattered pages one at a time while a pin is only
+// What a translator does directly on page entries: pin scattered pages one at a time while a pin is only
 // a count, with the sums brought up to date once for many. Everything that needs a closer look goes through rw.ts and pfn.ts.
 import {
-  IOMMU_DIRTY_ON, IOMMU_DOMAINS, IOMMU_PINNED_PAGES, IOMMU_PINS, IOMMU_PIN_ERRNO, IOMMU_PIN_NTH, IOMMU_READ_NTH, IOMMU_RW_ERRNO, MM_LIMIT,
-  PROT_READ, PROT_WRITE, PTE_FRAME, PTE_VALID,
+  IOMMU_DIRTY_ON, IOMMU_DOMAINS, IOMMU_PINNED_PAGES, IOMMU_PINS, IOMMU_PIN_ERRNO, IOMMU_PIN_NTH, MM_LIMIT,
+  PROT_READ, PROT_WRITE, PTE_VALID,
 } from '../abi';
-import { page_lookup } from './entry';
 import { mm_lock } from './mm';
 import { unpin_page_run } from './pfn';
 import { RADIX_HEIGHT, RADIX_ROOT, radix_get } from './radix';
 import { ENTRIES, LEAF_SHIFT, MIXED, MM } from './record';
-
-/** Linear address of `size` (at most 4096) readable bytes at `iova` that lie in one page, or 0: use iommu_read. */
-export function iommu_window(iommu: usize, iova: u64, size: u32): usize {
-  if ((<u32>iova & 4095) + size > 4096) return 0;
-  if ((load<u32>(iommu, IOMMU_RW_ERRNO) | load<u32>(iommu, IOMMU_READ_NTH)) != 0) return 0;
-  const e = page_lookup(iommu, iova);
-  if (e == 0) return 0;
-  const frame = load<u32>(e, PTE_FRAME);
-  return frame & PROT_READ ? <usize>((frame & ~4095) | (<u32>iova & 4095)) : 0;
-}
 
 // What pins may be made as counts now (until the next map, unmap or change of the record).
 const PIN_NOTHING: u32 = 0;

@@ -35,21 +35,24 @@ export function dirty_mark(iommu: usize, page: u64, npage: u64): void {
     }
     const bit = <u32>page & (BITS - 1);
     const n = <u32>min<u64>(end - page, BITS - bit);
-    set_bits(leaf, bit, n);
+    put_bits(leaf, bit, bit + n - 1, ~(<u64>0));
     page += n;
   }
 }
 
-function set_bits(leaf: usize, bit: u32, n: u32): void {
-  const end = bit + n - 1;
-  let p = leaf + ((<usize>bit >> 6) << 3);
-  const q = leaf + ((<usize>end >> 6) << 3);
-  const head = ~(<u64>0) << (bit & 63);
-  const tail = ~(<u64>0) >> (63 - (end & 63));
-  if (p == q) return store<u64>(p, load<u64>(p) | (head & tail));
-  store<u64>(p, load<u64>(p) | head);
-  for (p += 8; p < q; p += 8) store<u64>(p, ~(<u64>0));
-  store<u64>(q, load<u64>(q) | tail);
+/** Sets (`value` all ones) or clears (0) the bits [from, to] of a leaf. */
+function put_bits(leaf: usize, from: u32, to: u32, value: u64): void {
+  let p = leaf + ((<usize>from >> 6) << 3);
+  const q = leaf + ((<usize>to >> 6) << 3);
+  let mask = ~(<u64>0) << (from & 63);
+  if (p != q) {
+    store<u64>(p, (load<u64>(p) & ~mask) | (value & mask));
+    memory.fill(p + 8, <u8>value, q - p - 8);
+    p = q;
+    mask = ~(<u64>0);
+  }
+  mask &= ~(<u64>0) >> (63 - (to & 63));
+  store<u64>(p, (load<u64>(p) & ~mask) | (value & mask));
 }
 
 /** Clears the bits of the pages [first, last] and frees what is empty then. */
@@ -61,16 +64,7 @@ export function dirty_clear(iommu: usize, first: u64, last: u64): void {
     const base = i << BITS_SHIFT;
     const from = base < first ? <u32>(first - base) : 0;
     const to = base + (BITS - 1) > last ? <u32>(last - base) : BITS - 1;
-    const p = leaf + ((<usize>from >> 6) << 3);
-    const q = leaf + ((<usize>to >> 6) << 3);
-    const keep_head = ~(~(<u64>0) << (from & 63));
-    const keep_tail = ~(~(<u64>0) >> (63 - (to & 63)));
-    if (p == q) store<u64>(p, load<u64>(p) & (keep_head | keep_tail));
-    else {
-      store<u64>(p, load<u64>(p) & keep_head);
-      memory.fill(p + 8, 0, q - p - 8);
-      store<u64>(q, load<u64>(q) & keep_tail);
-    }
+    put_bits(leaf, from, to, 0);
     if (is_zero(leaf, LEAF_SIZE)) radix_remove(table, <usize>load<u32>(iommu, ARENA), i);
   }
 }
@@ -138,23 +132,17 @@ function copy_bits(iommu: usize, page: u64, words: u32, out: usize): void {
   let leaf: usize = 0;
   let carry: u64 = 0;
   let at = page - skew;
-  if (skew != 0) carry = word_of(table, at) >> skew;
-  else at -= 64;
-  for (let w: u32 = 0; w < words; ++w) {
-    at += 64;
+  const end = out + (<usize>words << 3);
+  // With a skew the word before the first one only fills the carry.
+  for (let p = skew == 0 ? out : out - 8; p != end; p += 8, at += 64) {
     if (at >> BITS_SHIFT != index) {
       index = at >> BITS_SHIFT;
       leaf = radix_get(table, index & (NO_LEAF >> BITS_SHIFT >> 12));
     }
     const word = leaf == 0 ? 0 : load<u64>(leaf + ((<usize>(at & (BITS - 1)) >> 6) << 3));
-    store<u64>(out + (<usize>w << 3), skew == 0 ? word : carry | (word << (64 - skew)));
+    if (p + 8 != out) store<u64>(p, skew == 0 ? word : carry | (word << (64 - skew)));
     carry = word >> skew;
   }
-}
-
-function word_of(table: usize, page: u64): u64 {
-  const leaf = radix_get(table, (page >> BITS_SHIFT) & (NO_LEAF >> BITS_SHIFT >> 12));
-  return leaf == 0 ? 0 : load<u64>(leaf + ((<usize>(page & (BITS - 1)) >> 6) << 3));
 }
 
 /** Clears the bits of [iova, last], then marks its pinned pages again (what DIRTY_PAGES GET does to each map it reported). */
@@ -177,55 +165,45 @@ export function iommu_dirty_ranges(iommu: usize, iova: u64, last: u64, out: usiz
     store<u64>(out, (final_page - first + 1) << 12, 8);
     return 1;
   }
-  let p = out;
   const stop = out + (<usize>max << 4);
+  let p = out;
+  /** First page of the range that is open. */
   let start = NO_LEAF;
-  let expected: u64 = NO_LEAF;
-  for (let i = radix_next(table, first >> BITS_SHIFT); i <= final_page >> BITS_SHIFT; i = radix_next(table, i + 1)) {
-    const leaf = radix_get(table, i);
-    const base = i << BITS_SHIFT;
-    if (start != NO_LEAF && i != expected) {
-      p = put_range(p, start, expected << BITS_SHIFT);
+  let page = first;
+  while (page <= final_page) {
+    const index = radix_next(table, page >> BITS_SHIFT);
+    if (index != page >> BITS_SHIFT) {
+      // Nothing is dirty from here to the next leaf.
+      if (start != NO_LEAF) p = put_range(p, start, page);
       if (p == stop) return max;
       start = NO_LEAF;
+      if (index > final_page >> BITS_SHIFT) break;
+      page = index << BITS_SHIFT;
     }
-    expected = i + 1;
-    for (let w: u32 = 0; w < <u32>(BITS / 64); ++w) {
-      if (start == NO_LEAF && (w & 1) == 0 && !v128.any_true(v128.load(leaf + (<usize>w << 3)))) {
-        w++;
+    const leaf = radix_get(table, index);
+    const end = min(final_page, page | (BITS - 1));
+    while (page <= end) {
+      // The next bit that ends what is open, or opens.
+      const word = load<u64>(leaf + ((<usize>page & (BITS - 1)) >> 6 << 3)) ^ (start == NO_LEAF ? 0 : ~(<u64>0));
+      const rest = word >> (page & 63);
+      if (rest == 0) {
+        page = (page | 63) + 1;
         continue;
       }
-      const page = base + (<u64>w << 6);
-      let word = load<u64>(leaf + (<usize>w << 3));
-      if (page + 63 < first || page > final_page) word = 0;
+      page += ctz(rest);
+      if (page > end) break;
+      if (start == NO_LEAF) start = page;
       else {
-        if (page < first) word &= ~(<u64>0) << (first - page);
-        if (page + 63 > final_page) word &= ~(<u64>0) >> (63 - (final_page - page));
-      }
-      let bit: u64 = 0;
-      while (bit < 64) {
-        const rest = word >> bit;
-        if (start == NO_LEAF) {
-          if (rest == 0) break;
-          bit += ctz(rest);
-          start = page + bit;
-        } else {
-          const run = <u64>ctz(~rest);
-          if (bit + run >= 64) break;
-          bit += run;
-          p = put_range(p, start, page + bit);
-          if (p == stop) return max;
-          start = NO_LEAF;
-        }
+        p = put_range(p, start, page);
+        if (p == stop) return max;
+        start = NO_LEAF;
       }
     }
   }
-  if (start != NO_LEAF) p = put_range(p, start, min(expected << BITS_SHIFT, final_page + 1));
+  if (start != NO_LEAF) p = put_range(p, start, final_page + 1);
   return <u32>((p - out) >> 4);
 }
 
-// @ts-expect-error: decorator
-@inline
 function put_range(p: usize, start: u64, end: u64): usize {
   store<u64>(p, start << 12);
   store<u64>(p, (end - start) << 12, 8);

@@ -12,10 +12,10 @@
 import { EFAULT, EINVAL, ENODEV, ENOENT, ENOMEM, FLAVOUR_IOAS, IOMMU_FLAVOUR } from '../abi';
 import { PROT_READ, PROT_WRITE, PTE_FRAME, PTE_ORPHAN, PTE_PINS, PTE_VALID, VMA_IO, VMA_RAM } from '../abi';
 import { injected } from './inject';
-import { entries_drop, leaf_of } from './leaf';
+import { entries_drop } from './leaf';
 import { mm_dead, mm_find } from './mm';
 import { pages_see } from './pages';
-import { radix_make } from './radix';
+import { radix_make, radix_walk } from './radix';
 import { ranges_find, slot_key, slot_last, slot_meta, slot_value } from './ranges';
 import { ARENA, ENTRIES, INJECT, LAST_PAGE, LEAF_SHIFT, MAPS, PAGES } from './record';
 
@@ -24,11 +24,16 @@ import { ARENA, ENTRIES, INJECT, LAST_PAGE, LEAF_SHIFT, MAPS, PAGES } from './re
  * rw.ts find out). Test PROT_* in its frame word. The address is good until the next call that maps, unmaps or pins; that of a pinned entry
  * until its last unpin.
  */
+export function page_lookup(iommu: usize, iova: u64): usize {
+  return lookup(iommu, iova);
+}
+
+/** page_lookup for loops. */
 // @ts-expect-error: decorator
 @inline
-export function page_lookup(iommu: usize, iova: u64): usize {
+export function lookup(iommu: usize, iova: u64): usize {
   const page = iova >> 12;
-  const leaf = leaf_of(iommu, page >> LEAF_SHIFT);
+  const leaf = radix_walk(iommu + ENTRIES, page >> LEAF_SHIFT);
   if (leaf == 0) return 0;
   const e = leaf + ((<usize>page & 63) << 4);
   return load<u32>(e, PTE_FRAME) & PTE_VALID ? e : 0;

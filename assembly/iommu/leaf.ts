@@ -1,13 +1,23 @@
 // Leaves of page entries (entry.ts draws an entry): finding one, walking those in use, forgetting what only caches.
 import { IOMMU_PINNED_PAGES, PTE_FRAME, PTE_PINS, PTE_VALID } from '../abi';
 import { is_zero } from '../mem';
-import { LEAF_SIZE, radix_next, radix_remove, radix_walk } from './radix';
+import { LEAF_SIZE, radix_next, radix_remove, radix_get } from './radix';
 import { ARENA, ENTRIES, LEAF, LEAF_INDEX, LEAF_SHIFT, NO_INDEX } from './record';
 
 /** The leaf of entries with this number (page >> 6), or 0. The last one is remembered. */
 export function leaf_of(iommu: usize, index: u64): usize {
-  if (load<u64>(iommu, LEAF_INDEX) == index) return <usize>load<u32>(iommu, LEAF);
-  const leaf = radix_walk(iommu + ENTRIES, index);
+  return leaf_near(iommu, index);
+}
+
+/** leaf_of for those who mostly ask for the same leaf again. */
+// @ts-expect-error: decorator
+@inline
+export function leaf_near(iommu: usize, index: u64): usize {
+  return load<u64>(iommu, LEAF_INDEX) == index ? <usize>load<u32>(iommu, LEAF) : leaf_search(iommu, index);
+}
+
+function leaf_search(iommu: usize, index: u64): usize {
+  const leaf = radix_get(iommu + ENTRIES, index);
   store<u64>(iommu, leaf != 0 ? index : NO_INDEX, LEAF_INDEX);
   store<u32>(iommu, <u32>leaf, LEAF);
   return leaf;

@@ -69,14 +69,19 @@ export function pages_alloc(p: usize, npage: u32): usize {
       n = 0;
     }
   }
-  for (let i = at; i < at + npage; ++i) store<u32>(first + (<usize>i << 2), 1);
-  store<u32>(p, load<u32>(p, USED) + npage, USED);
   const linear = <usize>load<u32>(p, BASE) + (<usize>at << 12);
-  const fresh = load<u32>(p, FRESH);
-  const used_before = load<u32>(p, ZEROED) == 0 ? at + npage : max(min(fresh, at + npage), at);
+  const used_before = load<u32>(p, ZEROED) == 0 ? at + npage : max(min(load<u32>(p, FRESH), at + npage), at);
   memory.fill(linear, 0, <usize>(used_before - at) << 12);
-  if (at + npage > fresh) store<u32>(p, at + npage, FRESH);
+  take(p, at, npage);
   return linear;
+}
+
+/** Gives `npage` free pages from number `at` on one reference each. */
+function take(p: usize, at: u32, npage: u32): void {
+  let w = p + WORDS + (<usize>at << 2);
+  for (const end = w + (<usize>npage << 2); w < end; w += 4) store<u32>(w, 1);
+  store<u32>(p, load<u32>(p, USED) + npage, USED);
+  store<u32>(p, max(load<u32>(p, FRESH), at + npage), FRESH);
 }
 
 /**
@@ -91,9 +96,7 @@ export function pages_claim(p: usize, linear: usize, npage: u32): i32 {
   const first = word_of(p, linear);
   const last = first + (<usize>npage << 2);
   for (let w = first; w < last; w += 4) if (load<u32>(w) != 0) return -EEXIST;
-  for (let w = first; w < last; w += 4) store<u32>(w, 1);
-  store<u32>(p, load<u32>(p, USED) + npage, USED);
-  store<u32>(p, max(load<u32>(p, FRESH), at + npage), FRESH);
+  take(p, at, npage);
   return 0;
 }
 

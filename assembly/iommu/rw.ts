@@ -8,19 +8,27 @@ import { mm_dead, mm_find } from './mm';
 import { ranges_find, slot_key, slot_last, slot_meta, slot_value } from './ranges';
 import { INJECT, MAPS } from './record';
 
+/** Linear address of `size` readable bytes at `iova` that lie in one page which translates, or 0: only iommu_read can tell. */
+// @ts-expect-error: decorator
+@inline
+export function iommu_window(iommu: usize, iova: u64, size: u32): usize {
+  if (size > 4096 - (<u32>iova & 4095) || (load<u32>(iommu, IOMMU_RW_ERRNO) | load<u32>(iommu, IOMMU_READ_NTH)) != 0) return 0;
+  const e = page_lookup(iommu, iova);
+  if (e == 0) return 0;
+  const frame = load<u32>(e, PTE_FRAME);
+  return frame & PROT_READ ? <usize>((frame & ~4095) | (<u32>iova & 4095)) : 0;
+}
+
 /**
  * Copies `size` bytes from iova space to `dst`. The range may span maps; the first page that fails decides.
  * @returns 0; the refusal in IOMMU_RW_ERRNO (-EBUSY a vaddr is invalid); -EINVAL (type1) / -ENOENT (IOAS) no map, or the range wraps; -EPERM the
  * map lacks READ, or its task is gone; -EFAULT no readable RAM there; an injected errno. `dst` is undefined after a failure.
  */
 export function iommu_read(iommu: usize, iova: u64, dst: usize, size: u32): i32 {
-  // The common case: inside one page that translates.
-  if ((<u32>iova & 4095) + <u64>size <= 4096) {
-    const e = page_lookup(iommu, iova);
-    if (e != 0 && (load<u32>(e, PTE_FRAME) & PROT_READ) != 0 && (load<u32>(iommu, IOMMU_RW_ERRNO) | load<u32>(iommu, IOMMU_READ_NTH)) == 0) {
-      memory.copy(dst, ((<usize>load<u32>(e, PTE_FRAME)) & ~4095) | (<usize>iova & 4095), size);
-      return 0;
-    }
+  const from = iommu_window(iommu, iova, size);
+  if (from != 0) {
+    memory.copy(dst, from, size);
+    return 0;
   }
   return rw(iommu, iova, dst, size, false);
 }

@@ -245,6 +245,13 @@ export function arena_alloc(arena: usize, size: usize): usize {
   return p;
 }
 
+/** arena_alloc with content: zeros. */
+export function arena_zalloc(arena: usize, size: usize): usize {
+  const p = arena_alloc(arena, size);
+  if (p != 0) memory.fill(p, 0, size);
+  return p;
+}
+
 /** Gives back what arena_alloc(arena, size) returned, with the same size. */
 export function arena_free(arena: usize, p: usize, size: usize): void {
   let slab = arena + MAP + ((p - load<u32>(arena, PAGES)) >> 12 << 4);
@@ -277,8 +284,6 @@ export function arena_mm_begin(arena: usize): u32 {
   return load<u32>(arena, ARENA_LIVE_BYTES);
 }
 
-// @ts-expect-error: decorator
-@inline
 export function arena_mm_end(arena: usize, before: u32): void {
   const delta = load<u32>(arena, ARENA_LIVE_BYTES) - before;
   store<u32>(arena, load<u32>(arena, ARENA_MM_BYTES) + delta, ARENA_MM_BYTES);

@@ -43,6 +43,11 @@ export function put_be64(p: usize, value: u64): void {
   store<u64>(p, bswap<u64>(value));
 }
 
+/** Adds to a counter in a record. */
+export function add_u32(p: usize, delta: u32): void {
+  store<u32>(p, load<u32>(p) + delta);
+}
+
 /** Are the bytes [p, p + len) all zero? `len` is a multiple of 64; the range must lie in memory. */
 export function is_zero(p: usize, len: usize): bool {
   for (const end = p + len; p < end; p += 64) {

@@ -40,6 +40,15 @@ export function ccw_is_chain(w: u64): bool {
   return (<u32>w & ((CCW_FLAG_CC | CCW_FLAG_CD) << 8)) != 0;
 }
 
+/** ccw_cda and ccw_with_cda as calls, for those that come by rarely: a TIC, a flat program. */
+export function ccw_target(w: u64): u32 {
+  return ccw_cda(w);
+}
+
+export function ccw_moved(w: u64, cda: u32, flags: u32): u64 {
+  return ccw_with_cda(w, cda, flags);
+}
+
 /** Exactly 0x08: in format-1 the other commands that end in 8 are ordinary ones. */
 // @ts-expect-error: decorator
 @inline

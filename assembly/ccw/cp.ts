@@ -36,7 +36,7 @@ import {
 import { arena_alloc, arena_free } from '../arena';
 import { iommu_read, iommu_window } from '../iommu/rw';
 import { put_be32 } from '../mem';
-import { ccw_cda, ccw_from_format0, ccw_is_chain, ccw_is_tic, in_chain } from './ccw';
+import { ccw_from_format0, ccw_is_chain, ccw_is_tic, ccw_target, in_chain } from './ccw';
 import { block_init, blocks_pin_frame, blocks_pin_iova, blocks_release, pins_close, pins_open } from './page_array';
 import { chain_find, chain_translate } from './translate';
 
@@ -162,7 +162,7 @@ function chain_build(cp: usize, iommu: usize, address: u32): i32 {
     len++;
     if (ccw_is_tic(w)) {
       tics++;
-      if (!ccw_is_chain(w) && !in_chain(ccw_cda(w), address, len)) break;
+      if (!ccw_is_chain(w) && !in_chain(ccw_target(w), address, len)) break;
     } else if (!ccw_is_chain(w)) break;
     if (len == CCWCHAIN_LEN_MAX) return -EINVAL;
   }
@@ -181,8 +181,9 @@ function chain_build(cp: usize, iommu: usize, address: u32): i32 {
     const w = load<u64>(at);
     if (!ccw_is_tic(w)) continue;
     tics--;
-    if (chain_find(cp, ccw_cda(w)) != 0) continue;
-    const result = chain_build(cp, iommu, ccw_cda(w));
+    const target = ccw_target(w);
+    if (chain_find(cp, target) != 0) continue;
+    const result = chain_build(cp, iommu, target);
     if (result < 0) return result;
   }
   return 0;

@@ -31,7 +31,7 @@ import {
 } from '../abi';
 import { iommu_read } from '../iommu/rw';
 import { get_be64, put_be64 } from '../mem';
-import { ccw_cda, ccw_cmd, ccw_count, ccw_is_idal, ccw_is_tic, ccw_with_cda } from './ccw';
+import { ccw_cmd, ccw_count, ccw_is_idal, ccw_is_tic, ccw_moved, ccw_target } from './ccw';
 import { CHAIN_GAP, chain_at, chain_room, cp_free, cp_set_geometry } from './cp';
 import { idal_fill } from './idal';
 import { block_with_room, pins_close, pins_open } from './page_array';
@@ -78,10 +78,10 @@ export function cp_init_flat(cp: usize, iommu: usize, word1: u32, buffer: usize,
 
 /** Stores one CCW of the buffer as the device will fetch it. */
 function ccw_place(cp: usize, host: usize, at: usize, buffer: usize, w: u64): i32 {
-  const offset = ccw_cda(w);
+  const offset = ccw_target(w);
   if (ccw_is_tic(w)) {
     if (offset >= SLOTS) return -EINVAL;
-    store<u64>(at, ccw_with_cda(w, <u32>host + offset, 0));
+    store<u64>(at, ccw_moved(w, <u32>host + offset, 0));
     return 0;
   }
   // The no-operation and test commands are left alone.
@@ -122,6 +122,6 @@ function data_place(cp: usize, at: usize, w: u64, address: u64, indirect: bool):
   const result = idal_fill(cp, block, idal, n, list, first);
   if (result < 0) return result;
   store<u32>(block, <u32>(idal + (n << 3)), BLOCK_BRK);
-  store<u64>(at, ccw_with_cda(w, <u32>idal, CCW_FLAG_IDA));
+  store<u64>(at, ccw_moved(w, <u32>idal, CCW_FLAG_IDA));
   return 0;
 }

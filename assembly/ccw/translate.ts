@@ -7,7 +7,7 @@ import {
   PIN_PAGE, PIN_SIZE, PTE_FRAME, PTE_IDAW, PTE_PINS,
 } from '../abi';
 import { PIN_NEW, PTE_FRESH, PTE_PIN, leaf_pte, low_leaf, low_limit, low_node, low_nodes } from '../iommu/direct';
-import { ccw_cda, ccw_cmd, ccw_is_tic, ccw_with_cda, count_at, in_chain } from './ccw';
+import { ccw_cda, ccw_cmd, ccw_is_tic, ccw_moved, ccw_target, ccw_with_cda, count_at, in_chain } from './ccw';
 import { IDAW_OFFSET, ccw_translate } from './idal';
 import { pin_push, pins_note } from './page_array';
 import { swap32 } from '../mem';
@@ -23,10 +23,10 @@ export function chain_find(cp: usize, address: u32): usize {
 
 /** Points a TIC at our copy of its target, byte offset kept. A wrapping chain holds no address, not even its own. */
 function tic_translate(cp: usize, at: usize, w: u64): i32 {
-  const target = ccw_cda(w);
+  const target = ccw_target(w);
   const chain = chain_find(cp, target);
   if (chain == 0) return -EFAULT;
-  store<u64>(at, ccw_with_cda(w, load<u32>(chain, CCWCHAIN_HOST) + (target - load<u32>(chain, CCWCHAIN_IOVA)), 0));
+  store<u64>(at, ccw_moved(w, load<u32>(chain, CCWCHAIN_HOST) + (target - load<u32>(chain, CCWCHAIN_IOVA)), 0));
   return 0;
 }
 

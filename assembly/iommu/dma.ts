@@ -1,5 +1,6 @@
 // What the user maps: ranges of iova onto ranges of a task's virtual addresses. Mapping pins nothing by itself; a terabyte is one entry. Kernel
 // counterpart: vfio_dma_do_map / vfio_dma_do_unmap (spec iommu-type1 sections 4 and 5). The host checks arguments, this file the table.
+import { add_u32 } from '../mem';
 import {
   EEXIST, EINVAL, ENOMEM, ENOSPC, IOMMU_AVAIL, IOMMU_DIRTY_ON, IOMMU_DOMAINS, IOMMU_INVALID, IOMMU_NOTIFY_IOVA, IOMMU_NOTIFY_LAST,
   IOMMU_UNMAPPED, MAP_VADDR_INVALID, MM_LIMIT, UNMAP_AGAIN, UNMAP_ALL, UNMAP_NOTIFY, UNMAP_V1,
@@ -43,7 +44,7 @@ export function iommu_map(iommu: usize, mm: usize, iova: u64, last: u64, vaddr: 
     ranges_remove(maps, <usize>load<u32>(iommu, ARENA), map, 1);
     return failed;
   }
-  store<u32>(iommu, load<u32>(iommu, IOMMU_AVAIL) - 1, IOMMU_AVAIL);
+  add_u32(iommu + IOMMU_AVAIL, -1);
   mm_get(mm);
   if (load<u32>(iommu, MM) == 0) store<u32>(iommu, <u32>mm, MM);
   else if (load<u32>(iommu, MM) != <u32>mm) store<u32>(iommu, 1, MIXED);
@@ -84,9 +85,10 @@ export function iommu_unmap(iommu: usize, iova: u64, last: u64, mode: u32): i32 
     const room = load<u32>(first & ~15, LEN) - (<u32>first & 15);
     let n: u32 = 0;
     let bytes: u64 = 0;
-    while (n < room && slot_key(first + n) <= last) {
+    while (n < room) {
       const map = first + n;
       const key = slot_key(map);
+      if (key > last) break;
       const end = slot_last(map);
       if (iommu_pinned(iommu, key, end)) {
         store<u64>(iommu, key, IOMMU_NOTIFY_IOVA);
@@ -94,8 +96,9 @@ export function iommu_unmap(iommu: usize, iova: u64, last: u64, mode: u32): i32 
         pinned = true;
         break;
       }
-      const mm = map_mm(slot_meta(map));
-      if (slot_meta(map) & MAP_VADDR_INVALID) store<u32>(iommu, load<u32>(iommu, IOMMU_INVALID) - 1, IOMMU_INVALID);
+      const meta = slot_meta(map);
+      const mm = map_mm(meta);
+      if (meta & MAP_VADDR_INVALID) add_u32(iommu + IOMMU_INVALID, -1);
       if (load<u32>(iommu, IOMMU_DOMAINS) != 0) runs_unmap(iommu, key, end, mm);
       mm_put(mm);
       bytes += end - key + 1;
@@ -108,7 +111,7 @@ export function iommu_unmap(iommu: usize, iova: u64, last: u64, mode: u32): i32 
       entries_drop(iommu, from, to);
       if (load<u32>(iommu, IOMMU_DIRTY_ON) != 0) dirty_clear(iommu, from, to);
       store<u64>(iommu, load<u64>(iommu, IOMMU_UNMAPPED) + bytes, IOMMU_UNMAPPED);
-      store<u32>(iommu, load<u32>(iommu, IOMMU_AVAIL) + n, IOMMU_AVAIL);
+      add_u32(iommu + IOMMU_AVAIL, n);
       if (load<u32>(maps, COUNT) == 0) store<u64>(iommu, 0, MM);
       if (to << 12 == last - 4095) break;
     }

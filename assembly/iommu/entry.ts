@@ -17,7 +17,7 @@ import { mm_dead, mm_find } from './mm';
 import { pages_see } from './pages';
 import { radix_make, radix_walk } from './radix';
 import { ranges_find, slot_key, slot_last, slot_meta, slot_value } from './ranges';
-import { ARENA, ENTRIES, INJECT, LAST_PAGE, LEAF_SHIFT, MAPS, PAGES } from './record';
+import { ARENA, ENTRIES, LAST_PAGE, LEAF_SHIFT, MAPS, PAGES } from './record';
 
 /**
  * The entry that translates the page of `iova` now, or 0: nothing is known yet, or it may not be used (then the slow functions of pfn.ts and
@@ -40,8 +40,6 @@ export function lookup(iommu: usize, iova: u64): usize {
 }
 
 /** The errno for a page without a map. */
-// @ts-expect-error: decorator
-@inline
 export function unmapped_errno(iommu: usize): i32 {
   return load<u32>(iommu, IOMMU_FLAVOUR) == FLAVOUR_IOAS ? ENOENT : EINVAL;
 }
@@ -79,13 +77,12 @@ export function entries_fill(iommu: usize, page: u64, n: u32): i32 {
   count = min(count, ((slot_last(map) >> 12) - page) + 1);
   count = min(count, ((slot_last(vma) - vaddr) >> 12) + 1);
   const linear = <usize>slot_value(vma) + <usize>(vaddr - slot_key(vma));
-  const faulty = load<u32>(iommu, INJECT) != 0;
   const flags = (meta & (PROT_READ | PROT_WRITE)) | PTE_VALID;
   for (let i: u32 = 0; i < <u32>count; ++i) {
     const e = leaf + (<usize>(place + i) << 4);
     const at = linear + (<usize>i << 12);
     // A page with injected errors never translates; the one that is about to be pinned gets its frame all the same.
-    const fault = faulty && injected(iommu, page + i) != 0;
+    const fault = injected(iommu, page + i) != 0;
     if (fault && i != 0) continue;
     const bits = fault ? flags & ~PTE_VALID : flags;
     if (load<u32>(e, PTE_PINS) != 0) {

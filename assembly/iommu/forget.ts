@@ -1,6 +1,6 @@
 // Pages that leave their address space: entries that name them stop translating. Kernel counterpart: the MMU notifier.
 import { PTE_FRAME, PTE_ORPHAN, PTE_PINS, PTE_VALID } from '../abi';
-import { entries_next, entry_at } from './leaf';
+import { entries_next, entry_at, entry_clear } from './leaf';
 import { pages_get, PAGES_IOMMUS } from './pages';
 import { LAST_PAGE, NEXT_IOMMU, NO_INDEX } from './record';
 
@@ -16,7 +16,7 @@ export function iommus_forget(pages: usize, first: usize, last: usize): void {
       const linear = <usize>frame & ~4095;
       if (linear < first || linear > last || (frame & PTE_ORPHAN) != 0) continue;
       if (load<u32>(e, PTE_PINS) == 0) {
-        v128.store(e, i64x2.splat(0));
+        entry_clear(e);
       } else {
         store<u32>(e, (frame & ~PTE_VALID) | PTE_ORPHAN, PTE_FRAME);
         pages_get(pages, linear, 1);

@@ -9,6 +9,7 @@
 //       16    8 page        iova >> 12
 import { arena_alloc, arena_free } from '../arena';
 import { ENOMEM, PTE_FRAME, PTE_PINS, PTE_VALID } from '../abi';
+import { entry_clear } from './leaf';
 import { radix_get } from './radix';
 import { ARENA, ENTRIES, INJECT, LEAF_SHIFT } from './record';
 
@@ -53,7 +54,7 @@ export function iommu_inject(iommu: usize, iova: u64, read_errno: u32, pin_errno
   const leaf = radix_get(iommu + ENTRIES, page >> LEAF_SHIFT);
   if (leaf != 0) {
     const e = leaf + ((<usize>page & 63) << 4);
-    if (load<u32>(e, PTE_PINS) == 0) v128.store(e, i64x2.splat(0));
+    if (load<u32>(e, PTE_PINS) == 0) entry_clear(e);
     else store<u32>(e, load<u32>(e, PTE_FRAME) & ~PTE_VALID, PTE_FRAME);
   }
   store<u32>(p, read_errno, READ_ERRNO);

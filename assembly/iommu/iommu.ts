@@ -1,5 +1,5 @@
 // Makes and destroys the iommu object (record.ts draws it), attaches it to a translation domain, and answers what the host asks about it.
-import { arena_alloc, arena_free } from '../arena';
+import { arena_free, arena_zalloc } from '../arena';
 import { ERANGE, IOMMU_AVAIL, IOMMU_DOMAINS, IOMMU_FLAVOUR, IOMMU_PINNED_PAGES, UNMAP_ALL } from '../abi';
 import { iommu_dirty_stop } from './dirty';
 import { iommu_unmap } from './dma';
@@ -15,9 +15,8 @@ import { runs_map, runs_unmap } from './runs';
 
 /** @param flavour FLAVOUR_*. @returns an iommu without maps, or 0: the heap is full. */
 export function iommu_create(arena: usize, pages: usize, flavour: u32): usize {
-  const iommu = arena_alloc(arena, IOMMU_SIZE);
+  const iommu = arena_zalloc(arena, IOMMU_SIZE);
   if (iommu == 0) return 0;
-  memory.fill(iommu, 0, IOMMU_SIZE);
   store<u32>(iommu, <u32>arena, ARENA);
   store<u32>(iommu, <u32>pages, PAGES);
   store<u32>(iommu, flavour, IOMMU_FLAVOUR);

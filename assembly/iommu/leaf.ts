@@ -44,6 +44,12 @@ export function entry_at(iommu: usize, page: u64): usize {
   return leaf_of(iommu, page >> LEAF_SHIFT) + ((<usize>page & 63) << 4);
 }
 
+/** Forgets what an entry says. */
+export function entry_clear(e: usize): void {
+  store<u64>(e, 0);
+  store<u64>(e, 0, 8);
+}
+
 /** Forgets unpinned entries of the pages [first, last] and frees leaves that are empty then. */
 export function entries_drop(iommu: usize, first: u64, last: u64): void {
   let page = entries_next(iommu, first, last);
@@ -52,7 +58,7 @@ export function entries_drop(iommu: usize, first: u64, last: u64): void {
     const leaf = leaf_of(iommu, index);
     do {
       const e = leaf + ((<usize>page & 63) << 4);
-      if (load<u32>(e, PTE_PINS) == 0) v128.store(e, i64x2.splat(0));
+      if (load<u32>(e, PTE_PINS) == 0) entry_clear(e);
       page++;
     } while ((page & 63) != 0 && page <= last);
     if (is_zero(leaf, LEAF_SIZE)) leaf_remove(iommu, index);

@@ -13,12 +13,13 @@
 //                          meta = VMA_* kind and PROT_* bits
 //
 // Its bytes count in the arena's mm_bytes, not in live_bytes: they belong to the task, not to an object that a descriptor holds.
-import { arena_alloc, arena_free, arena_mm_begin, arena_mm_end } from '../arena';
+import { add_u32 } from '../mem';
+import { arena_free, arena_mm_begin, arena_mm_end, arena_zalloc } from '../arena';
 import { EEXIST, ENOMEM, MM_LIMIT, MM_LOCKED, VMA_RAM } from '../abi';
 import { iommus_forget } from './forget';
 import { pages_put, pages_seen } from './pages';
 import { RANGES_SIZE, ranges_find, ranges_from, slot_key, slot_last, slot_meta, slot_set_key, slot_set_last, slot_set_value, slot_value } from './ranges';
-import { ranges_destroy, ranges_init, ranges_insert, ranges_remove } from './ranges_edit';
+import { ranges_destroy, ranges_insert, ranges_remove } from './ranges_edit';
 
 const ARENA = 0;
 const PAGES = 4;
@@ -30,14 +31,12 @@ const MM_SIZE = VMAS + RANGES_SIZE;
 /** @param pages record of the user windows' pages. @returns an empty address space without a limit, or 0: the heap is full. */
 export function mm_create(arena: usize, pages: usize): usize {
   const before = arena_mm_begin(arena);
-  const mm = arena_alloc(arena, MM_SIZE);
+  const mm = arena_zalloc(arena, MM_SIZE);
   if (mm != 0) {
-    memory.fill(mm, 0, MM_SIZE);
     store<u32>(mm, <u32>arena, ARENA);
     store<u32>(mm, <u32>pages, PAGES);
     store<u32>(mm, 1, USERS);
     store<u32>(mm, 0xffffffff, MM_LIMIT);
-    ranges_init(mm + VMAS);
   }
   arena_mm_end(arena, before);
   return mm;
@@ -50,10 +49,8 @@ export function mm_destroy(mm: usize): void {
   mm_put(mm);
 }
 
-// @ts-expect-error: decorator
-@inline
 export function mm_get(mm: usize): void {
-  store<u32>(mm, load<u32>(mm, USERS) + 1, USERS);
+  add_u32(mm + USERS, 1);
 }
 
 export function mm_put(mm: usize): void {

@@ -12,6 +12,7 @@
 //       24    4 iommus  first iommu object over these pages
 //       32  4*npage     page words
 
+import { add_u32 } from '../mem';
 import { EEXIST, EINVAL } from '../abi';
 
 const BASE = 0;
@@ -80,7 +81,7 @@ export function pages_alloc(p: usize, npage: u32): usize {
 function take(p: usize, at: u32, npage: u32): void {
   let w = p + WORDS + (<usize>at << 2);
   for (const end = w + (<usize>npage << 2); w < end; w += 4) store<u32>(w, 1);
-  store<u32>(p, load<u32>(p, USED) + npage, USED);
+  add_u32(p + USED, npage);
   store<u32>(p, max(load<u32>(p, FRESH), at + npage), FRESH);
 }
 
@@ -120,7 +121,7 @@ export function pages_put(p: usize, linear: usize, npage: u32): void {
     } else store<u32>(w, left);
   }
   if (freed == 0) return;
-  store<u32>(p, load<u32>(p, USED) - freed, USED);
+  add_u32(p + USED, 0 - freed);
   store<u32>(p, min(load<u32>(p, HINT), <u32>((lowest - (p + WORDS)) >> 2)), HINT);
 }
 

@@ -1,11 +1,12 @@
 // Pinning: pages of iova space held for a device, counted per page entry, charged to the task that mapped them. Kernel counterpart:
 // vfio_iommu_type1_pin_pages / unpin_pages (spec iommu-type1 section 6). entry.ts draws the page entry and offers page_lookup.
+import { add_u32 } from '../mem';
 import { EINVAL, ENOMEM, EPERM, IOMMU_DIRTY_ON, IOMMU_DOMAINS, IOMMU_FORCED, IOMMU_PINNED_PAGES, IOMMU_PINS, IOMMU_PIN_ERRNO, IOMMU_PIN_NTH } from '../abi';
 import { MAP_LOCK_CAP, MM_LIMIT, PIN_SHORT, PROT_WRITE, PTE_FRAME, PTE_ORPHAN, PTE_PINS, PTE_VALID } from '../abi';
 import { dirty_mark } from './dirty';
 import { entries_fill, map_mm, unmapped_errno } from './entry';
 import { injected, PIN_ERRNO } from './inject';
-import { entries_next, entry_at, leaf_near, leaf_of, leaf_remove } from './leaf';
+import { entries_next, entry_at, entry_clear, leaf_near, leaf_of, leaf_remove } from './leaf';
 import { mm_lock, mm_may_lock } from './mm';
 import { pages_put } from './pages';
 import { LEAF_SIZE } from './radix';
@@ -39,7 +40,7 @@ export function pin_page_run(iommu: usize, iova: u64, npage: u32, prot: u32, out
     let k: u32 = 0;
     if (leaf != 0) k = pin_entries(iommu, leaf + (<usize>place << 4), page, n, prot);
     if (k < n) {
-      const failed = pin_slowly(iommu, page + k, n - k, prot);
+      let failed = pin_slowly(iommu, page + k, n - k, prot);
       if (leaf == 0) {
         leaf = leaf_of(iommu, index);
         if (leaf != 0) made |= <u64>1 << min<u64>(63, index - (first >> LEAF_SHIFT));
@@ -48,12 +49,13 @@ export function pin_page_run(iommu: usize, iova: u64, npage: u32, prot: u32, out
         done += k;
         if (failed == PIN_SHORT && done != 0) {
           if (out != 0) fill_out(out, done - k, leaf, place, k);
-          drop_unused(iommu, first >> LEAF_SHIFT, made);
-          return <i32>done;
+          failed = -done;
+        } else {
+          unpin_page_run(iommu, iova, done);
+          if (failed == PIN_SHORT) failed = EINVAL;
         }
-        unpin_page_run(iommu, iova, done);
         drop_unused(iommu, first >> LEAF_SHIFT, made);
-        return failed == PIN_SHORT ? -EINVAL : -failed;
+        return -(<i32>failed);
       }
       k++;
     }
@@ -165,7 +167,7 @@ function pin_slowly(iommu: usize, page: u64, n: u32, prot: u32): u32 {
       if ((meta & MAP_LOCK_CAP) == 0 && !mm_may_lock(mm, 1)) return ENOMEM;
       mm_lock(mm, 1);
     }
-    store<u32>(iommu, load<u32>(iommu, IOMMU_PINNED_PAGES) + 1, IOMMU_PINNED_PAGES);
+    add_u32(iommu + IOMMU_PINNED_PAGES, 1);
     if (load<u32>(iommu, IOMMU_DIRTY_ON) != 0) dirty_mark(iommu, page, 1);
     leaf = leaf_of(iommu, index);
   }
@@ -240,20 +242,20 @@ function unpin_entry(iommu: usize, e: usize, page: u64): void {
 /** The last pin of a page is gone: uncharge it, mark it, give an orphaned page back. */
 export function entry_unpinned(iommu: usize, e: usize, page: u64): void {
   const frame = load<u32>(e, PTE_FRAME);
-  store<u32>(iommu, load<u32>(iommu, IOMMU_PINNED_PAGES) - 1, IOMMU_PINNED_PAGES);
+  add_u32(iommu + IOMMU_PINNED_PAGES, -1);
   if (load<u32>(iommu, IOMMU_DOMAINS) == 0) {
     const map = ranges_find(iommu + MAPS, page << 12);
     if (map != 0) mm_lock(map_mm(slot_meta(map)), -1);
   }
   if (load<u32>(iommu, IOMMU_DIRTY_ON) != 0 && (frame & PROT_WRITE) != 0) dirty_mark(iommu, page, 1);
   if (frame & PTE_ORPHAN) pages_put(<usize>load<u32>(iommu, PAGES), <usize>frame & ~4095, 1);
-  if ((frame & PTE_VALID) == 0) v128.store(e, i64x2.splat(0));
+  if ((frame & PTE_VALID) == 0) entry_clear(e);
 }
 
 /** Takes every pin of the pages [first, last] at once: what is left when drivers did not let go. The pages still have their maps. */
 export function unpin_force(iommu: usize, first: u64, last: u64): void {
   // Whoever keeps addresses of entries must look them up again.
-  store<u32>(iommu, load<u32>(iommu, IOMMU_FORCED) + 1, IOMMU_FORCED);
+  add_u32(iommu + IOMMU_FORCED, 1);
   for (let page = entries_next(iommu, first, last); page != NO_INDEX; page = entries_next(iommu, page + 1, last)) {
     const e = entry_at(iommu, page);
     const pins = load<u32>(e, PTE_PINS);

@@ -5,7 +5,7 @@
 //   offset size field
 //        0    4 root      0: empty table
 //        4    4 height    inner levels above the leaves; height h holds numbers below 2^(10h)
-import { arena_alloc, arena_free } from '../arena';
+import { arena_free, arena_zalloc } from '../arena';
 import { is_zero } from '../mem';
 
 export const RADIX_SIZE = 8;
@@ -60,7 +60,7 @@ function make(t: usize, arena: usize, index: u64): usize {
   }
   let shift = <u64>load<u32>(t, HEIGHT) * BITS;
   while (index >> shift != 0) {
-    const node = zeroed(arena, NODE_SIZE);
+    const node = arena_zalloc(arena, NODE_SIZE);
     if (node == 0) return undo(t, arena, index);
     store<u32>(node, load<u32>(t, ROOT));
     store<u32>(t, <u32>node, ROOT);
@@ -72,7 +72,7 @@ function make(t: usize, arena: usize, index: u64): usize {
   for (;;) {
     node = <usize>load<u32>(slot);
     if (node == 0) {
-      node = zeroed(arena, shift == 0 ? LEAF_SIZE : NODE_SIZE);
+      node = arena_zalloc(arena, shift == 0 ? LEAF_SIZE : NODE_SIZE);
       if (node == 0) return undo(t, arena, index);
       store<u32>(slot, <u32>node);
     }
@@ -81,12 +81,6 @@ function make(t: usize, arena: usize, index: u64): usize {
     slot = node + ((<usize>(index >> shift) & 1023) << 2);
   }
   return node;
-}
-
-function zeroed(arena: usize, size: usize): usize {
-  const p = arena_alloc(arena, size);
-  if (p != 0) memory.fill(p, 0, size);
-  return p;
 }
 
 function undo(t: usize, arena: usize, index: u64): usize {

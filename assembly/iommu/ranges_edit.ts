@@ -1,5 +1,6 @@
 // Inserting and removing in the table of ranges (ranges.ts draws the records). A full leaf first hands ranges to a neighbour, so that leaves
 // stay well filled; an append leaves full leaves behind. Every allocation is made before the first change.
+import { add_u32 } from '../mem';
 import { arena_alloc, arena_free } from '../arena';
 import {
   biased, CHILD, COUNT, FAN_OUT, HEIGHT, HIT, KEY, LAST, LEAF_BYTES, LEN, META, NEXT, NODE_BYTES, PATH, PREV, RANGES_SIZE, place_of, ROOT, VALUE,
@@ -136,7 +137,7 @@ export function ranges_insert(t: usize, arena: usize, key: u64, last: u64, value
   store<u64>(p, last, LAST);
   store<u64>(p, value, VALUE);
   store<u32>(leaf + (<usize>at << 2), meta, META);
-  store<u32>(t, load<u32>(t, COUNT) + 1, COUNT);
+  add_u32(t + COUNT, 1);
   store<u32>(t, 0, HIT);
   return leaf + at;
 }
@@ -146,8 +147,9 @@ function make_room(t: usize, arena: usize, leaf: usize, k: i64): usize {
   const height = load<u32>(t, HEIGHT);
   const place = place_of(leaf, k);
   if (height != 0) {
-    const parent = path_of(t, height - 1) & ~15;
-    const i = <u32>path_of(t, height - 1) & 15;
+    const step = path_of(t, height - 1);
+    const parent = step & ~15;
+    const i = <u32>step & 15;
     if (i + 1 < load<u32>(parent, LEN)) {
       const right = child(parent, i + 1);
       const free = FAN_OUT - load<u32>(right, LEN);
@@ -173,24 +175,21 @@ function make_room(t: usize, arena: usize, leaf: usize, k: i64): usize {
   while (full < height && load<u32>(path_of(t, height - 1 - full) & ~15, LEN) == FAN_OUT) full++;
   const wanted = full == height ? full + 1 : full;
   let nodes: usize = 0;
-  const right = new_block(arena, LEAF_BYTES);
-  let missing = right == 0;
-  for (let i: u32 = 0; i < wanted && !missing; ++i) {
-    const node = new_block(arena, NODE_BYTES);
-    missing = node == 0;
-    if (!missing) {
-      store<u32>(node, <u32>nodes, NEXT);
-      nodes = node;
+  let right: usize = 0;
+  for (let i: u32 = 0; i <= wanted; ++i) {
+    const block = new_block(arena, i == wanted ? LEAF_BYTES : NODE_BYTES);
+    if (block == 0) {
+      while (nodes != 0) {
+        const next = <usize>load<u32>(nodes, NEXT);
+        arena_free(arena, nodes, NODE_BYTES);
+        nodes = next;
+      }
+      return 0;
     }
-  }
-  if (missing) {
-    while (nodes != 0) {
-      const next = <usize>load<u32>(nodes, NEXT);
-      arena_free(arena, nodes, NODE_BYTES);
-      nodes = next;
-    }
-    if (right != 0) arena_free(arena, right, LEAF_BYTES);
-    return 0;
+    if (i != wanted) {
+      store<u32>(block, <u32>nodes, NEXT);
+      nodes = block;
+    } else right = block;
   }
   const after = <usize>load<u32>(leaf, NEXT);
   store<u32>(right, <u32>after, NEXT);
@@ -208,8 +207,9 @@ function make_room(t: usize, arena: usize, leaf: usize, k: i64): usize {
 function insert_child(t: usize, bound: i64, block: usize, nodes: usize): void {
   const left = load<u32>(t, ROOT);
   for (let level = load<u32>(t, HEIGHT); level != 0; --level) {
-    let node = path_of(t, level - 1) & ~15;
-    let at = (<u32>path_of(t, level - 1) & 15) + 1;
+    const step = path_of(t, level - 1);
+    let node = step & ~15;
+    let at = (<u32>step & 15) + 1;
     if (load<u32>(node, LEN) < FAN_OUT) return put_child(node, at, bound, block);
     const right = nodes;
     nodes = <usize>load<u32>(right, NEXT);
@@ -234,7 +234,7 @@ function insert_child(t: usize, bound: i64, block: usize, nodes: usize): void {
   store<u32>(root, left, CHILD);
   store<u32>(root, <u32>block, CHILD + 4);
   store<u32>(t, <u32>root, ROOT);
-  store<u32>(t, load<u32>(t, HEIGHT) + 1, HEIGHT);
+  add_u32(t + HEIGHT, 1);
 }
 
 function put_child(node: usize, at: u32, bound: i64, block: usize): void {
@@ -253,7 +253,7 @@ export function ranges_remove(t: usize, arena: usize, slot: usize, n: u32): void
   const leaf = slot & ~15;
   const at = <u32>slot & 15;
   const len = load<u32>(leaf, LEN) - n;
-  store<u32>(t, load<u32>(t, COUNT) - n, COUNT);
+  add_u32(t + COUNT, 0 - n);
   store<u32>(t, 0, HIT);
   // A leaf that stays half full needs no path.
   if (len <= FAN_OUT / 4) descend(t, key_of(leaf, 0), false);
@@ -268,8 +268,9 @@ export function ranges_remove(t: usize, arena: usize, slot: usize, n: u32): void
     }
     return;
   }
-  const parent = path_of(t, height - 1) & ~15;
-  const i = <u32>path_of(t, height - 1) & 15;
+  const step = path_of(t, height - 1);
+  const parent = step & ~15;
+  const i = <u32>step & 15;
   if (len == 0) return drop_leaf(t, arena, leaf);
   if (i != 0) {
     const left = child(parent, i - 1);
@@ -294,8 +295,9 @@ function drop_leaf(t: usize, arena: usize, leaf: usize): void {
   if (prev != 0) store<u32>(prev, <u32>next, NEXT);
   arena_free(arena, leaf, LEAF_BYTES);
   for (let level = load<u32>(t, HEIGHT); level != 0; --level) {
-    const node = path_of(t, level - 1) & ~15;
-    const at = <u32>path_of(t, level - 1) & 15;
+    const step = path_of(t, level - 1);
+    const node = step & ~15;
+    const at = <u32>step & 15;
     const len = load<u32>(node, LEN) - 1;
     const key = node + KEY + (<usize>at << 3);
     const link = node + CHILD + (<usize>at << 2);
@@ -313,7 +315,7 @@ function drop_leaf(t: usize, arena: usize, leaf: usize): void {
     const root = <usize>load<u32>(t, ROOT);
     if (load<u32>(root, LEN) != 1) break;
     store<u32>(t, load<u32>(root, CHILD), ROOT);
-    store<u32>(t, load<u32>(t, HEIGHT) - 1, HEIGHT);
+    add_u32(t + HEIGHT, -1);
     arena_free(arena, root, NODE_BYTES);
   }
 }

@@ -33,28 +33,28 @@ export function runs_map(iommu: usize, key: u64, last: u64, vaddr: u64, meta: u3
     const value = slot_value(vma) + (at - slot_key(vma));
     const kind = slot_meta(vma) & (VMA_RAM | VMA_IO);
     const npage = ((stop - iova) >> 12) + 1;
+    let newly: u32 = 0;
     if (kind == VMA_RAM) {
       const nth = load<u32>(iommu, IOMMU_PIN_NTH);
       if (nth != 0) {
         store<u32>(iommu, nth > npage ? nth - <u32>npage : 0, IOMMU_PIN_NTH);
         if (nth <= npage) failed = -ENOMEM;
       }
-      const newly = <u32>npage - entries_count(iommu, iova >> 12, stop >> 12, <u32>npage);
+      newly = <u32>npage - entries_count(iommu, iova >> 12, stop >> 12, <u32>npage);
       if (newly != 0 && (meta & MAP_LOCK_CAP) == 0 && !mm_within(mm, newly, limit)) failed = -ENOMEM;
       if (failed != 0) break;
-      if (end != 0 && stop >= end) {
-        failed = -ERANGE;
-        break;
-      }
-      if (ranges_insert(iommu + RUNS, arena, iova, stop, value, prot | kind) == 0) {
-        failed = -ENOMEM;
-        break;
-      }
+    }
+    if (end != 0 && stop >= end) {
+      failed = -ERANGE;
+      break;
+    }
+    if (ranges_insert(iommu + RUNS, arena, iova, stop, value, prot | kind) == 0) {
+      failed = -ENOMEM;
+      break;
+    }
+    if (kind == VMA_RAM) {
       pages_get(<usize>load<u32>(iommu, PAGES), <usize>value, <u32>npage);
       mm_lock(mm, <i32>newly);
-    } else {
-      failed = end != 0 && stop >= end ? -ERANGE : ranges_insert(iommu + RUNS, arena, iova, stop, value, prot | kind) == 0 ? -ENOMEM : 0;
-      if (failed != 0) break;
     }
     if (stop == last) return 0;
     iova = stop + 1;

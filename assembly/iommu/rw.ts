@@ -1,7 +1,7 @@
 // Reads and writes of the CPU through the mappings, without pinning. Kernel counterpart: vfio_iommu_type1_dma_rw (spec iommu-type1
 // section 7).
-import { EFAULT, EPERM, IOMMU_DIRTY_ON, IOMMU_READ_NTH, IOMMU_RW_ERRNO, PROT_READ, PROT_WRITE, PTE_FRAME, VMA_RAM } from '../abi';
-import { dirty_mark } from './dirty';
+import { EFAULT, EPERM, IOMMU_READ_NTH, IOMMU_RW_ERRNO, PROT_READ, PROT_WRITE, PTE_FRAME, VMA_RAM } from '../abi';
+import { iommu_dirty_mark } from './dirty';
 import { entries_fill, map_mm, page_lookup, unmapped_errno } from './entry';
 import { injected, READ_ERRNO } from './inject';
 import { mm_dead, mm_find } from './mm';
@@ -63,10 +63,7 @@ function rw(iommu: usize, iova: u64, buffer: usize, size: u32, write: bool): i32
     }
     const failed = copy(iommu, iova, buffer, n, write, true);
     if (failed != 0) return failed;
-    if (write && load<u32>(iommu, IOMMU_DIRTY_ON) != 0) {
-      const page = iova >> 12;
-      dirty_mark(iommu, page, ((iova + (n - 1)) >> 12) - page + 1);
-    }
+    if (write) iommu_dirty_mark(iommu, iova, n);
     size -= n;
     buffer += n;
     iova += n;

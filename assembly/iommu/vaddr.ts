@@ -1,5 +1,6 @@
 // Giving maps a new vaddr while hardware goes on using their pages: UNMAP with VADDR invalidates, MAP with VADDR gives the new address. Source:
 // spec iommu-type1 section 5.4.
+import { add_u32 } from '../mem';
 import {
   EINVAL, ENOENT, ENOMEM, IOMMU_DOMAINS, IOMMU_INVALID, IOMMU_UNMAPPED, MAP_LOCK_CAP, MAP_VADDR_INVALID, PROT_READ, PROT_WRITE, UNMAP_ALL,
   UNMAP_V1, VMA_RAM,
@@ -35,7 +36,7 @@ export function iommu_vaddr_invalidate(iommu: usize, iova: u64, last: u64, mode:
     entries_revoke(iommu, slot_key(map) >> 12, slot_last(map) >> 12);
   }
   store<u64>(iommu, bytes, IOMMU_UNMAPPED);
-  store<u32>(iommu, load<u32>(iommu, IOMMU_INVALID) + count, IOMMU_INVALID);
+  add_u32(iommu + IOMMU_INVALID, count);
   return 0;
 }
 
@@ -63,7 +64,7 @@ export function iommu_vaddr_update(iommu: usize, mm: usize, iova: u64, last: u64
   }
   slot_set_value(map, vaddr);
   slot_set_meta(map, <u32>mm | (meta & MAP_LOCK_CAP) | (old & (PROT_READ | PROT_WRITE)));
-  store<u32>(iommu, load<u32>(iommu, IOMMU_INVALID) - 1, IOMMU_INVALID);
+  add_u32(iommu + IOMMU_INVALID, -1);
   entries_drop(iommu, iova >> 12, last >> 12);
   return 0;
 }

@@ -167,43 +167,44 @@ export function iommu_dirty_ranges(iommu: usize, iova: u64, last: u64, out: usiz
   }
   const stop = out + (<usize>max << 4);
   let p = out;
-  /** First page of the range that is open. */
-  let start = NO_LEAF;
-  let page = first;
+  /** First page of the range that is open, if `open` is 1: then the bit before the next word is set. */
+  let start: u64 = 0;
+  let open: u64 = 0;
+  let page = (first >> 6) << 6;
   while (page <= final_page) {
     const index = radix_next(table, page >> BITS_SHIFT);
     if (index != page >> BITS_SHIFT) {
       // Nothing is dirty from here to the next leaf.
-      if (start != NO_LEAF) p = put_range(p, start, page);
+      if (open != 0) p = put_range(p, start, page);
       if (p == stop) return max;
-      start = NO_LEAF;
+      open = 0;
       if (index > final_page >> BITS_SHIFT) break;
       page = index << BITS_SHIFT;
     }
     const leaf = radix_get(table, index);
     const end = min(final_page, page | (BITS - 1));
-    while (page <= end) {
-      // The next bit that ends what is open, or opens.
-      const word = load<u64>(leaf + ((<usize>page & (BITS - 1)) >> 6 << 3)) ^ (start == NO_LEAF ? 0 : ~(<u64>0));
-      const rest = word >> (page & 63);
-      if (rest == 0) {
-        page = (page | 63) + 1;
-        continue;
-      }
-      page += ctz(rest);
-      if (page > end) break;
-      if (start == NO_LEAF) start = page;
-      else {
-        p = put_range(p, start, page);
-        if (p == stop) return max;
-        start = NO_LEAF;
+    for (; page <= end; page += 64) {
+      let word = load<u64>(leaf + ((<usize>page & (BITS - 1)) >> 6 << 3));
+      if (page < first) word &= ~(<u64>0) << (first - page);
+      if (final_page - page < 63) word &= ~(<u64>0) >> (63 - (final_page - page));
+      // Bits that differ from the one before: each opens a range or ends the open one.
+      let edges = word ^ ((word << 1) | open);
+      for (open = word >> 63; edges != 0; edges &= edges - 1) {
+        const at = page + ctz(edges);
+        if ((word >> (at & 63)) & 1) start = at;
+        else {
+          p = put_range(p, start, at);
+          if (p == stop) return max;
+        }
       }
     }
   }
-  if (start != NO_LEAF) p = put_range(p, start, final_page + 1);
+  if (open != 0) p = put_range(p, start, final_page + 1);
   return <u32>((p - out) >> 4);
 }
 
+// @ts-expect-error: decorator
+@inline
 function put_range(p: usize, start: u64, end: u64): usize {
   store<u64>(p, start << 12);
   store<u64>(p, (end - start) << 12, 8);

@@ -86,7 +86,7 @@ export interface CoreOptions {
   heapSize?: number;
 }
 
-/** Where the compiled core comes from; each public entry binds its own. */
+/** Where the compiled core comes from; `createVfio` of each entry binds its own. Called once for an instance. */
 export type CoreSource = () => Promise<WebAssembly.Module>;
 
 /** A trap inside the core: a bug of ours. The instance it happened in is dead and refuses further calls. */

@@ -1,6 +1,5 @@
 // Public names; the core is fetched from beside this file (browsers, bundlers that copy assets).
-import type { CoreSource } from './core.ts';
-import { createVfioFrom, type VfioInstance, type VfioOptions } from './source.ts';
+import { type CoreSource, createVfioFrom, type VfioInstance, type VfioOptions } from './public.ts';
 
 export * from './public.ts';
 

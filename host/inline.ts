@@ -1,5 +1,5 @@
 // Public names with the core inside: for bundlers that do not copy assets and pages without fetch.
-import { createVfioFrom, type VfioInstance, type VfioOptions } from './source.ts';
+import { createVfioFrom, type VfioInstance, type VfioOptions } from './public.ts';
 import { compilePacked } from './unpack.ts';
 
 export * from './public.ts';

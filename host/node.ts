@@ -1,9 +1,7 @@
 // Public names for Node; the core is read from beside this file.
 import { readFile } from 'node:fs/promises';
-import type { CoreSource } from './core.ts';
-import { createVfioFrom, type VfioInstance, type VfioOptions } from './source.ts';
+import { type CoreSource, createVfioFrom, type VfioInstance, type VfioOptions } from './public.ts';
 
-export { type NodeReadable, type NodeWritable, nodeLink, socketLink, writeAll } from './migration/node.ts';
 export * from './public.ts';
 
 const source: CoreSource = async () => WebAssembly.compile(await readFile(new URL('./core.wasm', import.meta.url)));

@@ -8,7 +8,7 @@ export { Iommufd } from './classes/iommufd.ts';
 export { Irq } from './classes/irq.ts';
 export { Region, type Width as RegionWidth } from './classes/region.ts';
 export { type Clock, ManualClock, systemClock } from './clock.ts';
-export { Core, CoreFault, type CoreOptions } from './core.ts';
+export { Core, CoreFault, type CoreOptions, type CoreSource } from './core.ts';
 export type { ChannelDevice, CommandEnd, DevicePort, Transfer } from './css/device.ts';
 export { EngineSubchannel, type Instruction } from './css/engine.ts';
 export type { CommandRecord, ProgramObserver } from './css/program.ts';
@@ -48,6 +48,7 @@ export {
 export { StreamError, type StreamFault } from './migration/frames.ts';
 export { type Link, LinkError, linkOf, linkPair, Pipe } from './migration/link.ts';
 export { Migration } from './migration/migration.ts';
+export { type NodeReadable, type NodeWritable, nodeLink, socketLink, writeAll } from './migration/node.ts';
 export {
   type ConvergencePolicy,
   type CpuDirtyLog,
@@ -68,7 +69,7 @@ export { deviceAction } from './script/action.ts';
 export { type Mismatch, type ResultLine, runScript, type ScriptOptions, type ScriptOutcome } from './script/run.ts';
 export { type TraceSink, trace } from './script/trace.ts';
 export { ScriptError } from './script/values.ts';
-export { VfioInstance, type VfioOptions } from './source.ts';
+export { createVfioFrom, VfioInstance, type VfioOptions } from './source.ts';
 export { type InfoCap, walkCaps } from './uapi/caps.ts';
 export {
   CCW_BUFFER_MAX,

@@ -98,7 +98,11 @@ export class VfioInstance extends VfioProcess {
   }
 }
 
-/** Makes an instance with the core from this source. */
+/**
+ * Makes an instance with the core from this source: for places where no entry's own way of loading works (an edge runtime that imports
+ * `vfio-wasm/core.wasm` as a module, a module compiled once for many instances).
+ * @throws RangeError, TypeError the options ask for a region or a machine that cannot be; and what `source` rejects with.
+ */
 export async function createVfioFrom(source: CoreSource, options: VfioOptions = {}): Promise<VfioInstance> {
   const { machine: description = {} } = options;
   const { memory: length } = description;

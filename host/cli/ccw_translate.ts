@@ -1,6 +1,7 @@
 // `vfio-wasm ccw translate`: translates the channel programs of vector files and compares them with what the vectors expect.
 import type { Command } from 'commander';
-import { createVfio, VfioError } from '../node.ts';
+import { VfioError } from '../errno.ts';
+import { createVfio } from '../node.ts';
 import { parseLines, readText, UsageError } from './input.ts';
 import { Lines } from './output.ts';
 import { differences } from './translate_check.ts';

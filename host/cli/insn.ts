@@ -1,7 +1,9 @@
 // `vfio-wasm insn`: runs recorded instruction sequences on a machine built from the description beside them.
 import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
-import { createVfio, ManualClock, VfioError } from '../node.ts';
+import { ManualClock } from '../clock.ts';
+import { VfioError } from '../errno.ts';
+import { createVfio } from '../node.ts';
 import { compareLine, type Difference } from '../vmm/recorded/check.ts';
 import { parseMachine } from '../vmm/recorded/description.ts';
 import type { Line } from '../vmm/recorded/lines.ts';

@@ -1,7 +1,7 @@
-// Links over Node's streams: sockets, pipes, standard input and output, files. Node only; nothing else here imports it.
+// Links over Node's streams: sockets, pipes, standard input and output, files.
 import { type Link, LinkError, linkOf } from './link.ts';
 
-// The streams by their shape, so that the declarations of this package need none of Node's.
+// The streams by their shape, so that the declarations of this package need none of Node's and the entries for browsers offer the same names.
 
 /** What is used of a readable Node stream of bytes. */
 export interface NodeReadable {

@@ -202,9 +202,9 @@ export class GroupFile extends VfioFile {
     const { group } = this;
     if (!task.hasRoom) return task.fail(EMFILE, 'no descriptor is free');
     if (!group.attached) return task.fail(EINVAL, `group ${group.name} has no container`);
-    if (group.type === 'noiommu' && !task.rawIo) return task.fail(EPERM, 'a no-iommu group needs raw I/O privilege');
-    const result = this.#useDma(task, device);
-    if (result < 0) return result;
+    // Only the first open looks at where DMA goes; the others share what it found.
+    const used = device.openCount === 0 ? this.#useDma(task, device) : 0;
+    if (used < 0) return used;
     const opened = device.open();
     if (opened < 0) {
       this.#unuseDma(device);
@@ -212,23 +212,25 @@ export class GroupFile extends VfioFile {
     }
     const file = new GroupDeviceFile(device, () => {
       device.close();
-      this.#unuseDma(device);
+      if (device.openCount === 0) this.#unuseDma(device);
       this.put();
     });
     this.get();
     return task.install(file);
   }
 
-  /** Puts the device's DMA behind the container, or for its first file behind the iommufd. */
+  /** Puts the device's DMA behind the container or the iommufd. @returns 0 or -errno. */
   #useDma(task: Task, device: VfioDevice): number {
-    const { container, iommufd } = this.group;
+    const { group } = this;
+    const { container, iommufd } = group;
+    if (container?.iommu === null) return task.fail(EINVAL, 'the container has no IOMMU: SET_IOMMU comes first');
+    if (group.type === 'noiommu' && !task.rawIo) return task.fail(EPERM, 'a no-iommu group needs raw I/O privilege');
     if (container !== null) {
-      if (container.iommu === null) return task.fail(EINVAL, 'the container has no IOMMU: SET_IOMMU comes first');
-      this.group.containerUsers++;
+      group.containerUsers++;
       device.dma = container.iommu;
       return 0;
     }
-    if (iommufd === null || device.iommufd !== null || this.group.type === 'noiommu') return 0;
+    if (iommufd === null || group.type === 'noiommu') return 0;
     if (iommufd.compatIoas === null) return task.fail(ENODEV, 'the iommufd has no address space for container calls');
     const bound = iommufd.bind(device, task);
     if (bound < 0) return bound;
@@ -237,10 +239,10 @@ export class GroupFile extends VfioFile {
     return Math.min(attached, 0);
   }
 
+  /** The reverse. A device on an iommufd stays there when its group moves, so the device knows where it is, not the group. */
   #unuseDma(device: VfioDevice): void {
-    if (device.iommufd === null) this.group.containerUsers--;
-    if (device.openCount > 0) return;
     if (device.iommufd !== null) device.iommufd.unbind(device);
+    else if (device.dma !== null) this.group.containerUsers--;
     device.dma = null;
   }
 }

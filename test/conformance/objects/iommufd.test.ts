@@ -266,6 +266,39 @@ describe('iommufd as a container', () => {
     expect(vfio.core.liveBytes).toBe(0);
   });
 
+  it('a device that is open on an iommufd stays there when its group joins a container; later opens share what the first found', async () => {
+    const { vfio, md } = await objects();
+    const iommufd = vfio.open('/dev/iommu');
+    const group = vfio.open('/dev/vfio/2');
+    const join = (fd: number) => vfio.ioctl(group, ioctl.VFIO_GROUP_SET_CONTAINER, new structs.S32({ value: fd }));
+    join(iommufd);
+    const first = vfio.ioctl(group, ioctl.VFIO_GROUP_GET_DEVICE_FD, 'md');
+    const { dma } = md;
+    vfio.ioctl(group, ioctl.VFIO_GROUP_UNSET_CONTAINER);
+    expect(vfio.ioctlRaw(group, ioctl.VFIO_GROUP_GET_DEVICE_FD, 'md')).toBe(-EINVAL);
+    const container = vfio.open('/dev/vfio/vfio');
+    join(container);
+    // No SET_IOMMU yet: only a first open would need it.
+    const second = vfio.ioctl(group, ioctl.VFIO_GROUP_GET_DEVICE_FD, 'md');
+    vfio.ioctl(container, ioctl.VFIO_SET_IOMMU, 3);
+    const third = vfio.ioctl(group, ioctl.VFIO_GROUP_GET_DEVICE_FD, 'md');
+    expect(md.dma).toBe(dma);
+    expect(md.notes).toEqual(['open']);
+    for (const fd of [first, third]) vfio.close(fd);
+    expect(md.iommufd).not.toBeNull();
+    vfio.close(second);
+    expect([md.iommufd, md.dma]).toEqual([null, null]);
+    expect(md.notes).toEqual(['open', 'close']);
+    // Now the container has it: as long as any file is open, it is in use.
+    const [fourth, fifth] = [1, 2].map(() => vfio.ioctl(group, ioctl.VFIO_GROUP_GET_DEVICE_FD, 'md'));
+    vfio.close(fourth as number);
+    expect(vfio.ioctlRaw(group, ioctl.VFIO_GROUP_UNSET_CONTAINER)).toBe(-EBUSY);
+    vfio.close(fifth as number);
+    expect(vfio.ioctlRaw(group, ioctl.VFIO_GROUP_UNSET_CONTAINER)).toBe(0);
+    vfio.exit();
+    expect(vfio.core.liveBytes).toBe(0);
+  });
+
   it('a mediated device pins through it, without the limit of 512 pages, and is told of what goes away', async () => {
     const { iommufd, id, md, vfio } = await setup();
     const ram = vfio.mmap(0x300000);

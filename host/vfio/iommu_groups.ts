@@ -109,19 +109,21 @@ export class Type1Groups {
   }
 
   add(group: Group): void {
-    (group.hw === null ? this.#emulated : this.#hardware).add(group);
-    this.#update();
+    if (group.hw === null) this.#emulated.add(group);
+    else {
+      this.#hardware.add(group);
+      this.#update();
+    }
   }
 
   /** @returns whether it was hardware that may have written what it never pinned. */
   remove(group: Group): boolean {
     this.#emulated.delete(group);
-    const wasHardware = this.#hardware.delete(group);
-    const unpinned = wasHardware && !this.#pinners.delete(group);
+    if (!this.#hardware.delete(group)) return false;
     this.#update();
     // Once restricted, a container reports the full range again, not none.
-    if (wasHardware && !this.hasDomain) this.#ranges = [{ start: 0n, last: U64_MAX }];
-    return unpinned;
+    if (!this.hasDomain) this.#ranges = [{ start: 0n, last: U64_MAX }];
+    return !this.#pinners.delete(group);
   }
 
   /** The group pinned pages: from now on those are all it writes. */
@@ -129,6 +131,7 @@ export class Type1Groups {
     if (this.#hardware.has(group)) this.#pinners.add(group);
   }
 
+  /** What the units that are left allow; mediated groups change nothing. */
   #update(): void {
     const units = [...this.#units];
     this.#ranges = units.reduce<readonly MapRange[]>(

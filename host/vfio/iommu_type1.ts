@@ -289,7 +289,6 @@ export class Type1Iommu extends DmaTable implements IommuInstance, DirtyTable {
     const bitmap = dirty ? copyBitmap(task, arg, 24, size) : null;
     if (typeof bitmap === 'number') return bitmap;
     if (vaddr && this.#groups.hasEmulated) return task.fail(EBUSY, 'a mediated group is attached');
-    if (!all && size !== 0n && wraps(view, 8, 16)) return task.fail(EOVERFLOW, 'iova plus size wraps');
     if ((view.getUint32(8, true) & this.#groups.pageMask) !== 0)
       return task.fail(EINVAL, 'iova is not a multiple of the page size');
     if (all) {
@@ -297,6 +296,7 @@ export class Type1Iommu extends DmaTable implements IommuInstance, DirtyTable {
       size = 1n << 64n;
     } else if (size === 0n || (view.getUint32(16, true) & this.#groups.pageMask) !== 0)
       return task.fail(EINVAL, 'size is 0 or not a multiple of the page size');
+    else if (wraps(view, 8, 16)) return task.fail(EOVERFLOW, 'iova plus size wraps');
     if (bitmap !== null && (!this.dirtyOn || bitmap.pgsize !== this.pageSize))
       return task.fail(EINVAL, 'dirty tracking is off, or the bitmap has another page size');
     const last = iova + size - 1n;

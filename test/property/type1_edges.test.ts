@@ -43,10 +43,12 @@ describe('the edges of the address space', () => {
     expect(bench.close()).toEqual(NOTHING);
   });
 
-  it('100 unmaps of an empty container', async () => {
+  it('100 unmaps of an empty container: pages come first, then the end of the address space', async () => {
     const bench = (await Type1Bench.make()).mediated();
+    const rule = (iova: bigint, size: bigint): number =>
+      size === 0n || (iova | size) % PAGE !== 0n ? -EINVAL : iova + size > TOP ? -EOVERFLOW : 0;
     for (const iova of EDGES)
-      for (const size of EDGES) expect(bench.unmap(iova, size), `${iova} ${size}`).toBe(BigInt(ofRange(iova, size)));
+      for (const size of EDGES) expect(bench.unmap(iova, size), `${iova} ${size}`).toBe(BigInt(rule(iova, size)));
   });
 
   it('100 reports: the range is checked before the bitmap', async () => {

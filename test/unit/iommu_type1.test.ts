@@ -2,7 +2,7 @@
 // not let go, peer-to-peer mappings.
 import { describe, expect, it } from 'vitest';
 import { EACCES, EBUSY, EFAULT, EINVAL, EIO, ENODEV, ENOMEM, EPERM } from '../../assembly/abi.ts';
-import { VFIO_IOMMU_DIRTY_PAGES } from '../../host/uapi/ioctl.ts';
+import { VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_GET_INFO } from '../../host/uapi/ioctl.ts';
 import type { IoMapping } from '../../host/vfio/mm.ts';
 import { NOTHING, PAGE, Type1Bench, UNIT } from '../support/type1.ts';
 
@@ -228,6 +228,33 @@ describe('hardware', () => {
     expect(bench.task.mm.lockedPages).toBe(8);
     bench.iommu.detachGroup(bench.hardware);
     expect(bench.task.mm.lockedPages).toBe(4);
+    expect(bench.close()).toEqual(NOTHING);
+  });
+
+  it('a container that lost its hardware keeps the full range, whatever mediated groups come and go', async () => {
+    const bench = (await Type1Bench.make()).mediated();
+    const { Group } = await import('../../host/vfio/group.ts');
+    const ranges = (): bigint[] => {
+      const info = new DataView(new ArrayBuffer(128));
+      info.setUint32(0, 128, true);
+      expect(bench.ioctl(VFIO_IOMMU_GET_INFO, info)).toBe(0);
+      // DMA_AVAIL at 56 is the last capability of a container without ranges.
+      return info.getUint32(60, true) === 0 ? [] : [info.getBigUint64(88, true), info.getBigUint64(96, true)];
+    };
+    const full = [0n, (1n << 64n) - 1n];
+    expect(ranges()).toEqual([]);
+    expect(bench.iommu.attachGroup(bench.hardware, bench.task)).toBe(0);
+    expect(ranges()).toEqual([0n, 0xfedfffffn]);
+    bench.iommu.detachGroup(bench.hardware);
+    expect(ranges()).toEqual(full);
+    const second = new Group('8', 'emulated');
+    expect(bench.iommu.attachGroup(second, bench.task)).toBe(0);
+    expect(ranges()).toEqual(full);
+    bench.iommu.detachGroup(second);
+    expect(ranges()).toEqual(full);
+    // A map that the full range holds is in the way of the hardware when it comes back.
+    expect(bench.map({ iova: 1n << 48n, size: PAGE })).toBe(0);
+    expect(bench.iommu.attachGroup(bench.hardware, bench.task)).toBe(-EINVAL);
     expect(bench.close()).toEqual(NOTHING);
   });
 

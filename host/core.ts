@@ -104,11 +104,12 @@ const HEAP_MAX_DEFAULT = 512 * 1024 * 1024;
 
 /** A core: its exports, its memory, its pulse. */
 export class Core {
+  /** @internal */
   readonly exports: CoreExports;
   readonly memory: WebAssembly.Memory;
-  /** Linear address of the arena, the first argument of every `*_create` export. */
+  /** Linear address of the arena, the first argument of every `*_create` export. @internal */
   readonly arena: number;
-  /** Linear address of the record of the user windows' pages (assembly/iommu/pages.ts); it lies at the end of the heap. */
+  /** Linear address of the record of the user windows' pages (assembly/iommu/pages.ts); it lies at the end of the heap. @internal */
   readonly pages: number;
   /** First linear address of the user windows, and the first one behind them; both page aligned. */
   readonly userBase: number;
@@ -120,7 +121,7 @@ export class Core {
   #u8: Uint8Array;
   #view: DataView;
 
-  /** @param zeroed the user windows are known to hold zeros. */
+  /** @param zeroed the user windows are known to hold zeros. @internal */
   constructor(
     exports: CoreExports,
     memory: WebAssembly.Memory,
@@ -173,7 +174,7 @@ export class Core {
     this.view.setUint32(this.arena + ARENA_FAIL_NTH, nth, true);
   }
 
-  /** The number under which the core's tables know a device region; the same object has one number. */
+  /** The number under which the core's tables know a device region; the same object has one number. @internal */
   ioToken(io: object): number {
     let token = this.#tokens.get(io);
     if (token === undefined) {
@@ -184,24 +185,24 @@ export class Core {
     return token;
   }
 
-  /** Forgets a device region; hardware that still has it mapped then finds nothing there. */
+  /** Forgets a device region; hardware that still has it mapped then finds nothing there. @internal */
   ioForget(io: object): void {
     const token = this.#tokens.get(io);
     if (token !== undefined) this.#regions.delete(token);
     this.#tokens.delete(io);
   }
 
-  /** The device region with this number. */
+  /** The device region with this number. @internal */
   ioRegion(token: number): object | undefined {
     return this.#regions.get(token);
   }
 
-  /** Throws when the core is dead. */
+  /** Throws when the core is dead. @internal */
   assertAlive(): void {
     if (this.#fault !== null) throw this.#fault;
   }
 
-  /** Turns a trap into a CoreFault and marks the core dead; passes every other error on. */
+  /** Turns a trap into a CoreFault and marks the core dead; passes every other error on. @internal */
   fault(error: unknown): never {
     if (error instanceof WebAssembly.RuntimeError) {
       this.#fault = new CoreFault(error);

@@ -45,12 +45,12 @@ export class Machine {
   readonly given: MachineDescription;
   /** The same with its devices and seed filled in. */
   readonly description: Required<Pick<MachineDescription, 'devices' | 'seed'>> & MachineDescription;
-  /** Actions of the hardware by device name. */
+  /** Actions of the hardware by device name. @internal */
   readonly actions: ReadonlyMap<string, DeviceActions>;
-  /** The unit in front of the machine's ordinary PCI functions. */
+  /** The unit in front of the machine's ordinary PCI functions. @internal */
   readonly pciIommu: HwIommu = pciIommu();
 
-  /** @throws TypeError unknown model, a name or group that cannot be, or an option that the model cannot honour. */
+  /** @throws TypeError unknown model, a name or group that cannot be, or an option that the model cannot honour. @internal */
   constructor(vfio: Vfio, description: MachineDescription = {}) {
     this.given = description;
     this.description = { ...description, devices: description.devices ?? DEFAULT_DEVICES, seed: description.seed ?? 1 };

@@ -39,12 +39,14 @@ const encoder = new TextEncoder();
 
 /** A process: its descriptors, its memory, its limits. Every call is synchronous, as system calls are. */
 export class VfioProcess {
+  /** @internal */
   protected readonly system: Vfio;
   /** The core whose memory is this process's RAM. */
   readonly core: Core;
   /** The kernel's side of this process. @internal */
   readonly task: Task;
 
+  /** @internal */
   constructor(vfio: Vfio, options: TaskOptions = {}) {
     this.system = vfio;
     this.core = vfio.core;
@@ -283,7 +285,7 @@ export class VfioProcess {
     this.enter(() => this.task.exit());
   }
 
-  /** What an argument points to. */
+  /** What an argument points to. @internal */
   protected argument(arg: IoctlArg): UserArg {
     if (arg === undefined) return new ValueArg(0n);
     if (typeof arg === 'bigint') return this.task.pointer(BigInt.asUintN(64, arg));

@@ -35,6 +35,7 @@ export class VfioInstance extends VfioProcess {
   /** What is plugged in, and the hardware's own actions. */
   readonly machine: Machine;
 
+  /** @internal */
   constructor(kernel: Vfio, machine: Machine, options: TaskOptions) {
     super(kernel, options);
     this.kernel = kernel;

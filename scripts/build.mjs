@@ -91,4 +91,9 @@ if (types) {
   rmSync(join(root, 'build/types'), { recursive: true, force: true });
   run('typescript/bin/tsc', ['-p', 'tsconfig.build.json']);
   run('@microsoft/api-extractor/bin/api-extractor', ['run', '--local', '--config', 'api-extractor.json']);
+  const rolled = join(root, 'dist/host/index.d.ts');
+  const compact = readFileSync(rolled, 'utf8')
+    .replace(/^(?: {4})+/gm, (indent) => '\t'.repeat(indent.length / 4))
+    .replace(/\n{2,}/g, '\n');
+  writeFileSync(rolled, compact);
 }

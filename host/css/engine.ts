@@ -23,7 +23,7 @@ import {
   SCSW_STCTL_SECONDARY,
 } from './schib.ts';
 import { openRules, type PinLedger, pinnedRules, type StorageRules } from './storage.ts';
-import type { ConditionCode, SubchannelHardware, SubchannelListener } from './subchannel.ts';
+import type { ConditionCode, SubchannelListener } from './subchannel.ts';
 
 /** What a subchannel is made of. */
 export interface EngineOptions {
@@ -45,12 +45,20 @@ const SETTLE_SLICES = 64;
 /** An instruction whose condition code can be ordered. */
 export type Instruction = 'ssch' | 'hsch' | 'csch';
 
-/** A subchannel that runs channel programs on the device behind it (docs/devices/engine.md). */
-export class EngineSubchannel implements SubchannelHardware {
+/**
+ * A subchannel that runs channel programs on the device behind it (docs/devices/engine.md). Its driver sees it as a SubchannelHardware, which
+ * says what the instructions are; users see what an operator and a tester do to it.
+ */
+export class EngineSubchannel {
+  /** Bus id, such as `0.0.0400`. */
   readonly busId: string;
+  /** @internal */
   readonly pmcw: Pmcw;
+  /** @internal */
   readonly saveDevice: (() => Uint8Array) | undefined;
+  /** @internal */
   readonly loadDevice: ((state: Uint8Array) => boolean) | undefined;
+  /** Hears of every CCW and of every command that ends. */
   observer: ProgramObserver = {};
   readonly #core: Core;
   readonly #clock: Clock;
@@ -72,6 +80,7 @@ export class EngineSubchannel implements SubchannelHardware {
   #started = 0;
   readonly #answers = new Map<Instruction, ConditionCode>();
 
+  /** @internal */
   constructor(options: EngineOptions) {
     this.busId = options.busId;
     this.#core = options.core;
@@ -85,17 +94,21 @@ export class EngineSubchannel implements SubchannelHardware {
     this.#device.connect?.({ clock: this.#clock, present: (status, sense) => this.#unsolicited(status, sense) });
   }
 
+  /** @internal */
   get listener(): SubchannelListener | null {
     return this.#listener;
   }
+  /** @internal */
   set listener(listener: SubchannelListener | null) {
     this.#listener = listener;
     while (this.#listener !== null && this.#pending.length > 0) this.#listener.interrupt(this.#pending.shift()!);
   }
 
+  /** @internal */
   get ledger(): PinLedger | null {
     return this.#ledger;
   }
+  /** @internal */
   set ledger(ledger: PinLedger | null) {
     this.#ledger = ledger;
     this.#rules = ledger === null ? openRules(this.#core) : pinnedRules(this.#core, ledger);
@@ -111,11 +124,12 @@ export class EngineSubchannel implements SubchannelHardware {
     return this.#started;
   }
 
-  /** true: a program that is started now ends without time passing (unless it loops). */
+  /** true: a program that is started now ends without time passing (unless it loops). @internal */
   get immediate(): boolean {
     return !this.#held && this.#device.deferred !== true;
   }
 
+  /** @internal */
   ssch(orb: Uint8Array): ConditionCode {
     const forced = this.#answers.get('ssch');
     if (forced !== undefined && forced !== 0) return forced;
@@ -135,6 +149,7 @@ export class EngineSubchannel implements SubchannelHardware {
     return 0;
   }
 
+  /** @internal */
   hsch(): ConditionCode {
     const forced = this.#answers.get('hsch');
     if (forced !== undefined && forced !== 0) return forced;
@@ -150,6 +165,7 @@ export class EngineSubchannel implements SubchannelHardware {
     return 0;
   }
 
+  /** @internal */
   csch(): ConditionCode {
     const forced = this.#answers.get('csch');
     if (forced !== undefined && forced !== 0) return forced;
@@ -162,6 +178,7 @@ export class EngineSubchannel implements SubchannelHardware {
     return 0;
   }
 
+  /** @internal */
   xsch(): ConditionCode {
     if (this.#gone || !this.pmcw.enabled) return 3;
     if (this.#pending.length > 0) return 1;
@@ -170,6 +187,7 @@ export class EngineSubchannel implements SubchannelHardware {
     return 0;
   }
 
+  /** @internal */
   rsch(): ConditionCode {
     if (this.#gone || !this.pmcw.enabled) return 3;
     if (this.#pending.length > 0) return 1;
@@ -183,12 +201,14 @@ export class EngineSubchannel implements SubchannelHardware {
     return 0;
   }
 
+  /** @internal */
   stsch(schib: Uint8Array): ConditionCode {
     if (this.#gone) return 3;
     this.pmcw.store(schib, this.#scsw({ control: this.#control }, this.#program));
     return 0;
   }
 
+  /** @internal */
   enable(intparm: number): number {
     if (this.#gone) return -ENODEV;
     this.pmcw.intparm = intparm >>> 0;
@@ -196,6 +216,7 @@ export class EngineSubchannel implements SubchannelHardware {
     return 0;
   }
 
+  /** @internal */
   disable(): number {
     if (this.#gone) return -ENODEV;
     if (this.#program !== null || this.#pending.length > 0 || this.#functions.length > 0) return -EBUSY;
@@ -203,16 +224,18 @@ export class EngineSubchannel implements SubchannelHardware {
     return 0;
   }
 
+  /** @internal */
   elapse(_ms: number): void {
     this.#presentFunctions();
     this.settle();
   }
 
+  /** @internal */
   revoke(): void {
     if (this.#drop() !== null) this.#device.halt?.();
   }
 
-  /** Runs what needs no time to pass. @returns true when no start function is left pending or active. */
+  /** Runs what needs no time to pass. @returns true when no start function is left pending or active. @internal */
   settle(): boolean {
     for (let slices = 0; slices < SETTLE_SLICES && this.#program?.state === 'ready' && !this.#held; slices++)
       this.#run();

@@ -17,8 +17,10 @@ const MAX_PIN_PAGES = PAGE_SIZE_4K / 8;
 
 /** Drivers extend this with their own state. */
 export class VfioDevice {
+  /** @internal */
   readonly vfio: Vfio;
   readonly name: string;
+  /** @internal */
   // biome-ignore lint/suspicious/noExplicitAny: a table is typed by its own device class
   readonly ops: VfioDeviceOps<any>;
   /** Set when the device is registered. */
@@ -27,22 +29,24 @@ export class VfioDevice {
   node = -1;
   /** Files that opened it: through its group, or bound through its node. */
   openCount = 0;
-  /** Files that refer to it, opened or only to be bound. They keep it registered. */
+  /** Files that refer to it, opened or only to be bound. They keep it registered. @internal */
   files = 0;
-  /** Called when the last file is gone; set while the device is being unregistered. */
+  /** Called when the last file is gone; set while the device is being unregistered. @internal */
   onIdle: (() => void) | null = null;
-  /** The iommufd that it is bound to, and its id there; null and 0 otherwise. */
+  /** The iommufd that it is bound to, and its id there; null and 0 otherwise. @internal */
   iommufd: IommufdFile | null = null;
+  /** @internal */
   devid = 0;
-  /** Where DMA goes while the device is open or attached. */
+  /** Where DMA goes while the device is open or attached. @internal */
   dma: DmaProvider | null = null;
-  /** Pins this device holds, by page iova: the ledger above the container's counts (spec iommu-type1 section 6). */
+  /** Pins this device holds, by page iova: the ledger above the container's counts (spec iommu-type1 section 6). @internal */
   readonly pins = new Map<bigint, number>();
-  /** The migration state and its transfers; null when the driver does not migrate. */
+  /** The migration state and its transfers; null when the driver does not migrate. @internal */
   readonly migration: MigrationMachine | null;
-  /** What a stopped device allows; null when the device never stops. */
+  /** What a stopped device allows; null when the device never stops. @internal */
   readonly gate: AccessGate | null;
 
+  /** @internal */
   // biome-ignore lint/suspicious/noExplicitAny: see above
   constructor(vfio: Vfio, name: string, ops: VfioDeviceOps<any>) {
     this.vfio = vfio;
@@ -54,7 +58,7 @@ export class VfioDevice {
 
   /**
    * Pins pages for the device (spec vfio-core section 11). @returns npage or -errno: EINVAL npage 0, not open, or the driver has no dmaUnmap;
-   * E2BIG more than 512 pages; otherwise the provider's. On failure nothing is pinned.
+   * E2BIG more than 512 pages; otherwise the provider's. On failure nothing is pinned. @internal
    */
   pinPages(iova: bigint, npage: number, prot: number, pfns: Uint32Array): number {
     if (npage === 0 || this.openCount === 0 || this.dma === null || this.ops.dmaUnmap === undefined) return -EINVAL;
@@ -68,7 +72,7 @@ export class VfioDevice {
     return result;
   }
 
-  /** Gives pins of this device back, one of each page; pages that it does not hold are left alone, so the range may be everything. */
+  /** Gives pins of this device back, one of each page; pages that it does not hold are left alone, so the range may be everything. @internal */
   unpinPages(iova: bigint, npage: number): void {
     const end = iova + BigInt(npage) * PAGE;
     if (npage <= this.pins.size) for (let page = iova; page < end; page += PAGE) this.#unpin(page);
@@ -83,7 +87,7 @@ export class VfioDevice {
     this.dma?.unpinPages(page, 1);
   }
 
-  /** CPU access to the device's address space. @returns 0 or -errno (EINVAL: no bytes, or not open). */
+  /** CPU access to the device's address space. @returns 0 or -errno (EINVAL: no bytes, or not open). @internal */
   dmaRw(iova: bigint, bytes: Uint8Array, write: boolean): number {
     if (bytes.length === 0 || this.openCount === 0 || this.dma === null) return -EINVAL;
     return this.dma.dmaRw(iova, bytes, write);
@@ -91,7 +95,7 @@ export class VfioDevice {
 
   /**
    * The device's own DMA, as a bus master. Nothing leaves a device that its migration state has quiesced.
-   * @returns 0 or -errno; nothing is moved on failure. -EBUSY: not now; otherwise the provider's, -EINVAL: not open.
+   * @returns 0 or -errno; nothing is moved on failure. -EBUSY: not now; otherwise the provider's, -EINVAL: not open. @internal
    */
   busMaster(iova: bigint, bytes: Uint8Array, write: boolean): number {
     if (this.dma === null || this.openCount === 0) return -EINVAL;
@@ -103,13 +107,13 @@ export class VfioDevice {
     return 0;
   }
 
-  /** The memory of such an access, without a copy; null: not now, or not as one piece (DmaProvider.deviceView). */
+  /** The memory of such an access, without a copy; null: not now, or not as one piece (DmaProvider.deviceView). @internal */
   busMasterView(iova: bigint, length: number, write: boolean): Uint8Array | null {
     if (this.dma === null || this.openCount === 0 || this.gate?.dma() === false) return null;
     return this.dma.deviceView?.(iova, length, write) ?? null;
   }
 
-  /** Opens the device for one more file; openDevice runs on the first. The DMA provider must be in place. */
+  /** Opens the device for one more file; openDevice runs on the first. The DMA provider must be in place. @internal */
   open(): number {
     if (this.openCount === 0) {
       this.openCount = 1;
@@ -124,7 +128,7 @@ export class VfioDevice {
     return 0;
   }
 
-  /** One file less; closeDevice runs on the last, then the IOMMU is let go. */
+  /** One file less; closeDevice runs on the last, then the IOMMU is let go. @internal */
   close(): void {
     if (this.openCount === 1) {
       this.migration?.close();
@@ -136,21 +140,21 @@ export class VfioDevice {
     this.openCount--;
   }
 
-  /** One more file refers to the device. */
+  /** One more file refers to the device. @internal */
   get(): void {
     this.files++;
   }
-  /** One reference less; the last one to go destroys the device. */
+  /** One reference less; the last one to go destroys the device. @internal */
   put(): void {
     if (--this.files === 0) this.onIdle?.();
   }
 
-  /** Forgets every pin that is left, as the last close and a change of address space do. */
+  /** Forgets every pin that is left, as the last close and a change of address space do. @internal */
   dropPins(): void {
     for (const [page, count] of [...this.pins]) for (let i = 0; i < count; i++) this.unpinPages(page, 1);
   }
 
-  /** Moves the device's DMA to another address space (or to none); what it had pinned in the old one is let go. */
+  /** Moves the device's DMA to another address space (or to none); what it had pinned in the old one is let go. @internal */
   setDma(dma: DmaProvider | null): void {
     if (this.dma === dma) return;
     const pins = this.openCount > 0 && this.ops.dmaUnmap !== undefined;

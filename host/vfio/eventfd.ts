@@ -61,6 +61,7 @@ export class EventFd extends VfioFile implements AsyncIterable<bigint> {
     for (;;) yield await this.next();
   }
 
+  /** @internal */
   override read(task: Task, buffer: UserBuffer): number {
     if (buffer.length < 8) return task.fail(EINVAL, 'an eventfd is read in 8 bytes');
     const taken = this.take();
@@ -70,6 +71,7 @@ export class EventFd extends VfioFile implements AsyncIterable<bigint> {
     return buffer.copyOut(0, bytes) ? 8 : task.fail(EFAULT, 'the buffer is not writable');
   }
 
+  /** @internal */
   override write(task: Task, buffer: UserBuffer): number {
     if (buffer.length < 8) return task.fail(EINVAL, 'an eventfd is written in 8 bytes');
     const bytes = buffer.copyIn(0, 8);

@@ -34,32 +34,35 @@ export class Group {
   /** As in the node's name: `6`, or `noiommu-0`. */
   readonly name: string;
   readonly type: GroupType;
-  /** The unit in front of a physical group. */
+  /** The unit in front of a physical group. @internal */
   readonly hw: HwIommu | null;
-  /** Most recently registered first. */
+  /** Most recently registered first. @internal */
   readonly devices: VfioDevice[] = [];
+  /** @internal */
   file: GroupFile | null = null;
-  /** Called when the open file of a group that lost its last device goes. */
+  /** Called when the open file of a group that lost its last device goes. @internal */
   onFileReleased: (() => void) | null = null;
+  /** @internal */
   container: ContainerFile | null = null;
-  /** An iommufd in the place of a container. */
+  /** An iommufd in the place of a container. @internal */
   iommufd: IommufdFile | null = null;
-  /** SET_CONTAINER counts one, every open device one more. */
+  /** SET_CONTAINER counts one, every open device one more. @internal */
   containerUsers = 0;
-  /** Devices of this group bound through the cdev path. */
+  /** Devices of this group bound through the cdev path. @internal */
   cdevOpenCount = 0;
-  /** Members bound to host drivers that do DMA: then the group is not viable. */
+  /** Members bound to host drivers that do DMA: then the group is not viable. @internal */
   readonly hostDrivers = new Set<string>();
   #dmaOwner: object | null = null;
   #dmaClaims = 0;
 
+  /** @internal */
   constructor(name: string, type: GroupType, hw: HwIommu | null = null) {
     this.name = name;
     this.type = type;
     this.hw = hw;
   }
 
-  /** Checks of open in order; the new file or -errno. */
+  /** Checks of open in order; the new file or -errno. @internal */
   open(task: Task): GroupFile | number {
     if (this.devices.length === 0) return task.fail(ENODEV, `group ${this.name} has no device bound to a vfio driver`);
     if (this.type === 'noiommu' && !task.rawIo) return task.fail(EPERM, 'a no-iommu group needs raw I/O privilege');
@@ -69,17 +72,17 @@ export class Group {
     return this.file;
   }
 
-  /** DMA of the isolation unit has an owner: a host driver, a container's group, or an iommufd. */
+  /** DMA of the isolation unit has an owner: a host driver, a container's group, or an iommufd. @internal */
   get dmaOwned(): boolean {
     return this.hostDrivers.size > 0 || this.userOwned;
   }
 
-  /** A container or an iommufd has it. */
+  /** A container or an iommufd has it. @internal */
   get userOwned(): boolean {
     return this.#dmaOwner !== null;
   }
 
-  /** Takes DMA of the unit for `owner`; the same one may take it again. @returns 0, or -EPERM: it has another owner. Only hardware has any. */
+  /** Takes DMA of the unit for `owner`; the same one may take it again. @returns 0, or -EPERM: it has another owner. Only hardware has any. @internal */
   claimDma(owner: object): number {
     if (this.type !== 'iommu') return 0;
     if (this.hostDrivers.size > 0 || (this.#dmaOwner ?? owner) !== owner) return -EPERM;
@@ -87,16 +90,17 @@ export class Group {
     this.#dmaClaims++;
     return 0;
   }
+  /** @internal */
   releaseDma(owner: object): void {
     if (this.#dmaOwner === owner && --this.#dmaClaims === 0) this.#dmaOwner = null;
   }
 
-  /** Is the group in a container, or an iommufd in its place? */
+  /** Is the group in a container, or an iommufd in its place? @internal */
   get attached(): boolean {
     return this.container !== null || this.iommufd !== null;
   }
 
-  /** Leaves container or iommufd; devices open on an iommufd stay bound to it. */
+  /** Leaves container or iommufd; devices open on an iommufd stay bound to it. @internal */
   detach(): void {
     this.container?.detachGroup(this);
     this.container = null;

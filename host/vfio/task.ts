@@ -25,14 +25,18 @@ class StandardStream extends VfioFile {
 }
 
 export class Task {
+  /** @internal */
   readonly mm: AddressSpace;
+  /** @internal */
   lockCap: boolean;
+  /** @internal */
   readonly rawIo: boolean;
-  /** Why the last failing call failed, in words. */
+  /** Why the last failing call failed, in words. @internal */
   why = '';
   readonly #standard = new StandardStream();
   #files = new Map<number, VfioFile>();
 
+  /** @internal */
   constructor(core: Core, pages: PageAllocator, options: TaskOptions = {}) {
     this.mm = new AddressSpace(core, pages);
     this.memlockPages =
@@ -41,10 +45,11 @@ export class Task {
     this.rawIo = options.rawIo ?? true;
   }
 
-  /** RLIMIT_MEMLOCK in pages; Infinity is unlimited. */
+  /** RLIMIT_MEMLOCK in pages; Infinity is unlimited. @internal */
   get memlockPages(): number {
     return this.mm.limitPages;
   }
+  /** @internal */
   set memlockPages(pages: number) {
     this.mm.limitPages = pages;
   }
@@ -55,17 +60,17 @@ export class Task {
     return -errno;
   }
 
-  /** The open file behind a descriptor. The three standard ones are open and of no kind that a call here wants. */
+  /** The open file behind a descriptor. The three standard ones are open and of no kind that a call here wants. @internal */
   file(fd: number): VfioFile | undefined {
     return this.#files.get(fd) ?? (fd >= 0 && fd < FIRST_FD ? this.#standard : undefined);
   }
 
-  /** Is a descriptor free? */
+  /** Is a descriptor free? @internal */
   get hasRoom(): boolean {
     return this.#files.size < MAX_FDS;
   }
 
-  /** Lowest free descriptor for this file, or -EMFILE (then the file keeps no reference). */
+  /** Lowest free descriptor for this file, or -EMFILE (then the file keeps no reference). @internal */
   install(file: VfioFile): number {
     if (!this.hasRoom) return this.fail(EMFILE, `${MAX_FDS} descriptors are open`);
     let fd = FIRST_FD;
@@ -74,6 +79,7 @@ export class Task {
     return fd;
   }
 
+  /** @internal */
   close(fd: number): number {
     const file = this.#files.get(fd);
     if (file === undefined) return this.fail(EBADF, `descriptor ${fd} is not open`);
@@ -82,33 +88,33 @@ export class Task {
     return 0;
   }
 
-  /** The open descriptors, in the order of their opening. */
+  /** The open descriptors, in the order of their opening. @internal */
   get fds(): number[] {
     return [...this.#files.keys()];
   }
 
-  /** RLIMIT_MEMLOCK in bytes, and whether it applies. */
+  /** RLIMIT_MEMLOCK in bytes, and whether it applies. @internal */
   get limits(): { memlock: number; lockCap: boolean } {
     return { memlock: this.memlockPages * PAGE_SIZE_4K, lockCap: this.lockCap };
   }
 
-  /** Number of open descriptors. */
+  /** Number of open descriptors. @internal */
   get openFiles(): number {
     return this.#files.size;
   }
 
-  /** Closes every descriptor and unmaps everything. */
+  /** Closes every descriptor and unmaps everything. @internal */
   exit(): void {
     for (const fd of [...this.#files.keys()].reverse()) this.close(fd);
     this.mm.destroy();
   }
 
-  /** A pointer argument into this task's memory. */
+  /** A pointer argument into this task's memory. @internal */
   pointer(address: bigint): UserArg {
     return this.buffer(address, 0);
   }
 
-  /** A buffer in this task's memory. */
+  /** A buffer in this task's memory. @internal */
   buffer(address: bigint, length: number): UserBuffer {
     const { mm } = this;
     return {
@@ -124,7 +130,7 @@ export class Task {
 
   /**
    * Copies in the fixed part of a growing structure and checks its first word, argsz.
-   * @returns the copy, or -EFAULT / -EINVAL with the reason noted (spec vfio-core section 1).
+   * @returns the copy, or -EFAULT / -EINVAL with the reason noted (spec vfio-core section 1). @internal
    */
   copyArgsz(arg: UserArg, minsz: number): Uint8Array | number {
     const bytes = arg.copyIn(0, minsz);
@@ -135,7 +141,7 @@ export class Task {
   }
 
   /**
-   * copyArgsz into bytes that the caller keeps; their length is the fixed part's. @returns argsz, or -EFAULT / -EINVAL with the reason noted.
+   * copyArgsz into bytes that the caller keeps; their length is the fixed part's. @returns argsz, or -EFAULT / -EINVAL with the reason noted. @internal
    */
   copyFixed(arg: UserArg, target: Uint8Array): number {
     if (arg.copyInto?.(0, target) !== true) {
@@ -147,7 +153,7 @@ export class Task {
     return argsz < target.length ? this.fail(EINVAL, `argsz ${argsz} is smaller than ${target.length}`) : argsz;
   }
 
-  /** Copies out; 0 or -EFAULT. */
+  /** Copies out; 0 or -EFAULT. @internal */
   copyOut(arg: UserArg, offset: number, bytes: Uint8Array): number {
     return arg.copyOut(offset, bytes) ? 0 : this.fail(EFAULT, 'the argument is not writable');
   }

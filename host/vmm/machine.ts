@@ -59,7 +59,7 @@ export class VirtualMachine {
   readonly storage: GuestStorage;
   /** Subchannels and pending interruptions. */
   readonly css: ChannelSubsystem;
-  /** The AP queues. */
+  /** The AP queues. @internal */
   readonly ap = new ApUnit();
   /** By index, ascending. */
   readonly functions = new Map<number, ZpciFunction>();
@@ -67,11 +67,11 @@ export class VirtualMachine {
   readonly groups = new Map<number, FunctionGroup>();
   /** Error events of functions that the guest has not fetched yet. */
   readonly errorEvents: ErrorEvent[] = [];
-  /** Turns messages of functions into bits of the guest's vectors. */
+  /** Turns messages of functions into bits of the guest's vectors. @internal */
   readonly interrupts: InterruptForwarder;
   /** Interruption mode by subclass, as SIC set it: 0 all, 1 single. */
   readonly interruptionModes = new Uint8Array(8);
-  /** Reads one entry of a translation table; 0 outside storage. */
+  /** Reads one entry of a translation table; 0 outside storage. @internal */
   readonly readEntry: ReadEntry;
 
   /** @throws VfioError ENOMEM when the process has no room for the storage. */
@@ -99,14 +99,14 @@ export class VirtualMachine {
     }
   }
 
-  /** Queues an error event for the guest. */
+  /** Queues an error event for the guest. @internal */
   errorEvent(fn: ZpciFunction, code: number, address: bigint): void {
     this.errorEvents.push({ fh: fn.fh, fid: fn.info.fid, address, code });
   }
 
   /**
    * The bus tells that a transfer found no translation. Below the registered addresses or without permission the function goes into error
-   * state; above them the transfer is dropped. @returns whether it failed.
+   * state; above them the transfer is dropped. @returns whether it failed. @internal
    */
   dmaFault(fn: ZpciFunction, iova: bigint): boolean {
     if (!fn.ioat) return true;
@@ -118,7 +118,7 @@ export class VirtualMachine {
     return true;
   }
 
-  /** Connects a function's interruptions to the guest's bit vectors. False: the device has no interrupts to give. */
+  /** Connects a function's interruptions to the guest's bit vectors. False: the device has no interrupts to give. @internal */
   registerInterrupts(fn: ZpciFunction, fib: Fib): boolean {
     return this.interrupts.register(fn, fib);
   }

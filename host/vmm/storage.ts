@@ -9,14 +9,14 @@ export class GuestStorage {
   /** Bytes. */
   readonly size: bigint;
 
-  /** @param size bytes, a multiple of 4096. @throws VfioError ENOMEM when the process has no room. */
+  /** @param size bytes, a multiple of 4096. @throws VfioError ENOMEM when the process has no room. @internal */
   constructor(process: VfioProcess, size: number) {
     this.#process = process;
     this.size = BigInt(size);
     this.vaddr = process.mmap(size);
   }
 
-  /** Gives the memory back. */
+  /** Gives the memory back. @internal */
   destroy(): void {
     this.#process.munmap(this.vaddr, this.size);
   }

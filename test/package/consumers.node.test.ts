@@ -26,7 +26,7 @@ export async function story() {
 }
 `;
 /** Bytes unpacked (docs/gaps.md says why it is not less). */
-const PACKAGE_LIMIT = 760 * 1024;
+const PACKAGE_LIMIT = 620 * 1024;
 const CORE_LIMIT = 25_600;
 const CORE_BROTLI_LIMIT = 11_600;
 const EXPECTED = 'version 0, live bytes 0';
@@ -136,8 +136,23 @@ createVfio().then((vfio) => console.log('version ' + vfio.ioctl(vfio.open('/dev/
   ])('type checks for a consumer under %s resolution', (name, options) => {
     const directory = join(project, `types-${name.replace(/ /g, '-')}`);
     mkdirSync(directory);
-    const source = `import { createVfio, VfioIommuType1DmaMap, VfioError, VFIO_IOMMU_MAP_DMA } from 'vfio-wasm';
+    const source = `import { attachZpci, createVfio, createVfioFrom, PciDevice, VfioIommuType1DmaMap, VfioError, VFIO_IOMMU_MAP_DMA, VirtualMachine } from 'vfio-wasm';
+import type { ChannelDevice, CoreSource } from 'vfio-wasm/inline';
 const vfio = await createVfio({ length: 1 << 20 });
+class Counter extends PciDevice {
+  constructor() { super({ vendor: 0x1af4, device: 1, classCode: 0xff0000, bars: { 0: { size: 4096 } } }); }
+}
+const plugged = vfio.plug(new Counter(), { busReset: true });
+const names: string[] = [plugged.name, plugged.group.name];
+declare const channelDevice: ChannelDevice;
+declare const source: CoreSource;
+vfio.plugChannelDevice(channelDevice).subchannel.hold(true);
+const other = (await createVfioFrom(source)).process({ memlock: 1 << 20 });
+const vm = new VirtualMachine(other, { storage: 1 << 20 });
+const handle: number = attachZpci(vm, '4', '0002:00:00.0', { index: 1, fid: 1, uid: 1 }).fh;
+for await (const count of other.eventfdOf(3)) console.log(names, handle, count > 0n);
+// @ts-expect-error the kernel's side of an instance is none of its users' business
+vfio.kernel;
 const map = new VfioIommuType1DmaMap({ flags: 3, iova: 0n, size: 0x1000n, vaddr: vfio.mmap(0x1000) });
 const size: bigint = map.size;
 try { vfio.ioctl(1, VFIO_IOMMU_MAP_DMA, map); } catch (error) { if (error instanceof VfioError) console.log(error.code, error.errno, size); }

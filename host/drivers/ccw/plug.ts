@@ -29,7 +29,7 @@ export interface PluggedChannelDevice {
   readonly groupName: string;
   /** The hardware: condition codes to order, programs to hold, paths to vary, interruptions to inject. */
   readonly subchannel: EngineSubchannel;
-  /** The driver's side, for inspection. */
+  /** The driver's side, for inspection. @internal */
   readonly device: CcwDevice;
 }
 

@@ -59,7 +59,7 @@ export interface PciDeviceRegion {
 
 /** What the platform knows of a function besides its hardware. */
 export interface VfioPciOptions {
-  /** Functions that a bus or slot reset hits together; none: there is no such reset. */
+  /** Functions that a bus or slot reset hits together; none: there is no such reset. @internal */
   readonly resetDomain?: PciResetDomain;
   readonly arch?: PciArchHook;
   /** INTx of this device is known to be broken: the pin is hidden. */
@@ -84,34 +84,44 @@ export class VfioPciDevice extends VfioDevice implements PciHost {
   /** Device number << 3 | function. */
   readonly devfn: number;
   readonly options: VfioPciOptions;
+  /** @internal */
   readonly arch: PciArchHook;
   readonly memory: DeviceMemory;
+  /** @internal */
   readonly vfToken: VfToken;
-  /** Present while the device is open. */
+  /** Present while the device is open. @internal */
   config: VirtualConfig | null = null;
+  /** @internal */
   readonly irqs: IrqState;
+  /** @internal */
   readonly ioeventfds: Ioeventfd[] = [];
   readonly regions: PciDeviceRegion[] = [];
-  /** The header and the control words that a reset or a close must not change for the host. */
+  /** The header and the control words that a reset or a close must not change for the host. @internal */
   saved: Array<{ offset: number; width: 1 | 2 | 4; value: number }> = [];
+  /** @internal */
   resetWorks = false;
-  /** A user had the device since its last reset. */
+  /** A user had the device since its last reset. @internal */
   needsReset = false;
   /** 0 (D0) to 3 (D3hot). */
   powerState = 0;
   /** LOW_POWER_ENTRY is in force. */
   lowPower = false;
+  /** @internal */
   wakeEventfd: EventFd | null = null;
-  /** BAR with the MSI-X table (0xff: none), and the bytes of it that read and write leave out. */
+  /** BAR with the MSI-X table (0xff: none), and the bytes of it that read and write leave out. @internal */
   msixBar = 0xff;
+  /** @internal */
   msixOffset = 0;
+  /** @internal */
   msixSize = 0;
+  /** @internal */
   readonly barMmap: boolean[] = [false, false, false, false, false, false];
-  /** How often the mappings of the device's regions were taken away. */
+  /** How often the mappings of the device's regions were taken away. @internal */
   zaps = 0;
-  /** Held by somebody else: a try-reset answers EAGAIN, a hot reset EBUSY. */
+  /** Held by somebody else: a try-reset answers EAGAIN, a hot reset EBUSY. @internal */
   resetLocked = false;
 
+  /** @internal */
   // biome-ignore lint/suspicious/noExplicitAny: a table is typed by its own device class
   constructor(vfio: Vfio, name: string, ops: VfioDeviceOps<any>, hw: PciDevice, options: VfioPciOptions = {}) {
     super(vfio, name, ops);
@@ -137,7 +147,7 @@ export class VfioPciDevice extends VfioDevice implements PciHost {
     return this.options.virtualFunctionOf !== undefined;
   }
 
-  /** The platform routed the function's INTx pin somewhere. */
+  /** The platform routed the function's INTx pin somewhere. @internal */
   get hasInterruptLine(): boolean {
     return this.hw.config.bytes[0x3d] !== 0;
   }
@@ -149,11 +159,11 @@ export class VfioPciDevice extends VfioDevice implements PciHost {
   get mayAccessMemory(): boolean {
     return this.memoryEnabled && !this.lowPower;
   }
-  /** The descriptor is a device node bound to an iommufd: which, and the id there. null: opened through its group. */
+  /** The descriptor is a device node bound to an iommufd: which, and the id there. null: opened through its group. @internal */
   get iommufdId(): { iommufd: object; devid: number } | null {
     return this.iommufd === null ? null : { iommufd: this.iommufd, devid: this.devid };
   }
-  /** In front of every ioctl, read and write (power.ts). */
+  /** In front of every ioctl, read and write (power.ts). @internal */
   wake(): void {
     if (this.lowPower) wake(this);
   }

@@ -2,7 +2,7 @@
 // (cssid 0xfe), up to four subchannel sets; sets and images beyond the first appear when the guest enables them.
 import { PGM_OPERAND, ProgramCheck } from '../cpu.ts';
 import type { GuestStorage } from '../storage.ts';
-import { type SubchannelBackend, type SubchannelOwner, VirtualSubchannel } from './subchannel.ts';
+import { type SubchannelBackend, VirtualSubchannel } from './subchannel.ts';
 
 const ONE_BIT = 0x00010000;
 const MULTIPLE = 0x00080000;
@@ -21,7 +21,8 @@ interface QueuedInterruption {
   readonly isc: number;
 }
 
-export class ChannelSubsystem implements SubchannelOwner {
+export class ChannelSubsystem {
+  /** @internal */
   readonly storage: GuestStorage;
   /** Control register 6: bit 0 (0x80000000) enables subclass 0. */
   cr6 = 0xff000000;
@@ -36,17 +37,19 @@ export class ChannelSubsystem implements SubchannelOwner {
   readonly #hidden = new Set<number>();
   #queue: QueuedInterruption[] = [];
 
+  /** @internal */
   constructor(storage: GuestStorage) {
     this.storage = storage;
   }
 
-  /** Adds a subchannel. @param id 0x0001nnnn, with the set in bits 0x00060000. */
+  /** Adds a subchannel. @param id 0x0001nnnn, with the set in bits 0x00060000. @internal */
   attach(id: number, backend: SubchannelBackend): VirtualSubchannel {
     const subchannel = new VirtualSubchannel(id, backend, this);
     this.#subchannels.set(id & 0x7ffff, subchannel);
     return subchannel;
   }
 
+  /** @internal */
   subchannels(): Iterable<VirtualSubchannel> {
     return this.#subchannels.values();
   }
@@ -59,7 +62,7 @@ export class ChannelSubsystem implements SubchannelOwner {
 
   /**
    * The subchannel that a subsystem identification names. @returns null when there is none, or it is not visible.
-   * @throws ProgramCheck operand: the one-bit is missing, or an image is named without m.
+   * @throws ProgramCheck operand: the one-bit is missing, or an image is named without m. @internal
    */
   find(identification: bigint): VirtualSubchannel | null {
     const id = Number(identification & 0xffffffffn);
@@ -72,7 +75,7 @@ export class ChannelSubsystem implements SubchannelOwner {
     return this.#hidden.has(id & 0x7ffff) ? null : (this.#subchannels.get(id & 0x7ffff) ?? null);
   }
 
-  /** Is the number behind the last subchannel of its set? STSCH then answers 3, otherwise an empty block. */
+  /** Is the number behind the last subchannel of its set? STSCH then answers 3, otherwise an empty block. @internal */
   isBehindLast(identification: bigint): boolean {
     const id = Number(identification & 0xffffffffn);
     if ((id & MULTIPLE) !== 0 && id >>> 24 !== DEFAULT_CSS) return true;
@@ -83,15 +86,18 @@ export class ChannelSubsystem implements SubchannelOwner {
     return true;
   }
 
+  /** @internal */
   pending(subchannel: VirtualSubchannel): void {
     if (!this.#queue.some((entry) => entry.subchannel === subchannel))
       this.#queue.push({ subchannel, isc: subchannel.isc });
   }
 
+  /** @internal */
   withdraw(subchannel: VirtualSubchannel): void {
     this.#queue = this.#queue.filter((entry) => entry.subchannel !== subchannel);
   }
 
+  /** @internal */
   adapterInterrupt(isc: number): void {
     if (!this.#queue.some((entry) => entry.subchannel === null && entry.isc === isc))
       this.#queue.push({ subchannel: null, isc });
@@ -122,7 +128,7 @@ export class ChannelSubsystem implements SubchannelOwner {
     this.imagesEnabled = false;
   }
 
-  /** Closes every subchannel. */
+  /** Closes every subchannel. @internal */
   destroy(): void {
     for (const subchannel of this.#subchannels.values()) subchannel.backend.close();
     this.#subchannels.clear();

@@ -63,17 +63,23 @@ export interface FunctionOptions {
 export class ZpciFunction {
   readonly info: FunctionInfo;
   readonly group: FunctionGroup;
+  /** @internal */
   readonly backend: FunctionBackend;
+  /** @internal */
   readonly shadow: DmaShadow;
+  /** @internal */
   readonly options: FunctionOptions;
   state: FunctionState = 'disabled';
   #fh: number;
   #instance = 0;
-  /** What MPCIFC registered. */
+  /** What MPCIFC registered. @internal */
   registered = { ...NOTHING };
+  /** @internal */
   ioat = false;
+  /** @internal */
   interrupts = false;
 
+  /** @internal */
   constructor(
     info: FunctionInfo,
     group: FunctionGroup,
@@ -103,12 +109,13 @@ export class ZpciFunction {
     return this.state === 'error' || this.state === 'permanent-error';
   }
 
+  /** @internal */
   enable(): void {
     this.#fh = (this.#fh | FH_ENABLE) >>> 0;
     this.state = 'enabled';
   }
 
-  /** Disables: error state, address space and interruptions are gone, the device is reset. */
+  /** Disables: error state, address space and interruptions are gone, the device is reset. @internal */
   disable(): void {
     this.forget();
     this.backend.reset();
@@ -116,35 +123,38 @@ export class ZpciFunction {
     this.state = 'disabled';
   }
 
-  /** Takes the function away from the configuration. */
+  /** Takes the function away from the configuration. @internal */
   deconfigure(): void {
     this.disable();
     this.state = 'standby';
   }
+  /** @internal */
   configure(): void {
     this.state = 'disabled';
   }
 
-  /** Everything that MPCIFC registered is gone. */
+  /** Everything that MPCIFC registered is gone. @internal */
   forget(): void {
     this.deregisterInterrupts();
     this.deregisterIoat();
     this.registered = { ...NOTHING };
   }
 
+  /** @internal */
   deregisterInterrupts(): void {
     if (this.interrupts) this.backend.disableInterrupts();
     this.interrupts = false;
     this.registered = { ...this.registered, word: 0, aibv: 0n, aisb: 0n };
   }
 
+  /** @internal */
   deregisterIoat(): void {
     this.shadow.clear();
     this.ioat = false;
     this.registered = { ...this.registered, pba: 0n, pal: 0n, iota: 0n };
   }
 
-  /** The function controls as STPCIFC stores them. */
+  /** The function controls as STPCIFC stores them. @internal */
   get controls(): number {
     let fc = FIB_FC_ENABLED;
     if (this.state === 'blocked' || this.state === 'error') fc |= FIB_FC_ERROR;

@@ -86,9 +86,10 @@ export class AccessGate {
   /** @returns undefined: go on to the driver; otherwise -EBUSY. */
   ioctl(task: Task, request: number): number | undefined {
     if (this.#live) return undefined;
-    const kind =
-      IOCTL_KINDS.get(request) ?? this.#device.ops.access?.ioctl?.(this.#device, request) ?? ('operation' as const);
-    if (TOLERATED[kind]) return undefined;
+    const { access } = this.#device.ops;
+    const own = access?.ioctl === undefined ? 'operation' : access.ioctl(this.#device, request);
+    const kind = IOCTL_KINDS.get(request) ?? own;
+    if (kind === undefined || TOLERATED[kind]) return undefined;
     this.#violated('operation');
     return task.fail(EBUSY, `the device is in ${this.#stateName}`);
   }
@@ -112,6 +113,13 @@ export class AccessGate {
       write: (at, from) => open(at) && io.write(at, from),
     };
     return { kind: 'io', io: guarded };
+  }
+
+  /** May a write to a register that the user arranged beforehand be done now? One that comes without is dropped and counted. */
+  store(): boolean {
+    if (this.#live) return true;
+    this.#violated('write');
+    return false;
   }
 
   /** May the device start DMA now? A device that tries without is counted. */

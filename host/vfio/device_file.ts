@@ -40,6 +40,7 @@ export abstract class DeviceFile extends VfioFile {
     const { device } = this;
     if (request === VFIO_DEVICE_BIND_IOMMUFD) return this.iommufdIoctl(task, request, arg) ?? this.#refuse(task);
     if (!this.accessGranted) return this.#refuse(task);
+    device.ops.wake?.(device);
     if (request === VFIO_DEVICE_FEATURE) return deviceFeature(device, task, arg);
     const bound = this.iommufdIoctl(task, request, arg);
     if (bound !== undefined) return bound;

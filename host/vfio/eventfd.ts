@@ -5,7 +5,9 @@ import { VfioFile } from './file.ts';
 import type { Task } from './task.ts';
 import { type UserBuffer, viewOf } from './user.ts';
 
+/** The largest count that a user's write may reach; a driver's signal may go one further. */
 const MAX = 0xfffffffffffffffen;
+const OVERFLOW = 0xffffffffffffffffn;
 
 /** A 64-bit counter that drivers signal: read it, await it, or have a function called. */
 export class EventFd extends VfioFile implements AsyncIterable<bigint> {
@@ -14,6 +16,7 @@ export class EventFd extends VfioFile implements AsyncIterable<bigint> {
   readonly semaphore: boolean;
   #count: bigint;
   #listeners = new Set<(count: bigint) => void>();
+  #closeListeners = new Set<() => void>();
   #waiters: Array<() => void> = [];
 
   constructor(initval = 0n, semaphore = false) {
@@ -26,9 +29,9 @@ export class EventFd extends VfioFile implements AsyncIterable<bigint> {
     return this.#count;
   }
 
-  /** Adds `n` and wakes whoever waits; a counter that would overflow stays at its maximum, as eventfd_signal does. */
+  /** Adds `n` and wakes whoever waits; a counter that would overflow stays at 2^64 - 1 (eventfd(2), "overflow"). */
   signal(n = 1n): void {
-    this.#count = this.#count + n > MAX ? MAX : this.#count + n;
+    this.#count = this.#count + n > OVERFLOW ? OVERFLOW : this.#count + n;
     for (const listener of [...this.#listeners]) listener(this.#count);
     if (this.#count > 0n) for (const wake of this.#waiters.splice(0)) wake();
   }
@@ -45,6 +48,16 @@ export class EventFd extends VfioFile implements AsyncIterable<bigint> {
   onSignal(listener: (count: bigint) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** Calls back when the last descriptor is closed: nobody can signal through one any more. Returns a function that stops it. */
+  onClose(listener: () => void): () => void {
+    this.#closeListeners.add(listener);
+    return () => this.#closeListeners.delete(listener);
+  }
+
+  protected override release(): void {
+    for (const listener of [...this.#closeListeners]) listener();
   }
 
   /** Resolves with what was taken as soon as the counter is not 0. */
@@ -79,7 +92,8 @@ export class EventFd extends VfioFile implements AsyncIterable<bigint> {
     const n = viewOf(bytes).getBigUint64(0, true);
     if (n > MAX) return task.fail(EINVAL, 'the value is larger than 2^64 - 2');
     if (this.#count + n > MAX) return task.fail(EAGAIN, 'the counter would overflow');
-    if (n > 0n) this.signal(n);
+    // A write of 0 leaves the counter alone, but wakes.
+    this.signal(n);
     return 8;
   }
 }

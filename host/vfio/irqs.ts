@@ -100,7 +100,7 @@ export function eventFdOf(task: Task, fd: number): EventFd | number {
   return file instanceof EventFd ? file : task.fail(EINVAL, `descriptor ${fd} is not an eventfd`);
 }
 
-/** Where a driver keeps the eventfd of one interrupt. It holds a reference, so the user may close its descriptor. */
+/** Where a driver keeps the eventfd of one interrupt. It lives on when the user closes its descriptor. */
 export class EventFdSlot {
   #eventfd: EventFd | null = null;
 
@@ -129,13 +129,10 @@ export class EventFdSlot {
 
   /** Takes this eventfd in place of what was there. */
   bind(eventfd: EventFd): void {
-    eventfd.get();
-    this.unbind();
     this.#eventfd = eventfd;
   }
 
   unbind(): void {
-    this.#eventfd?.put();
     this.#eventfd = null;
   }
 

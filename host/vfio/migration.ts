@@ -236,8 +236,8 @@ function deviceState(machine: MigrationMachine, task: Task, feature: FeatureRequ
   if (file === null || result < 0) {
     if (result < 0)
       task.fail(-result, `no way to ${stateName(argument.device_state)}; the device is in ${stateName(machine.state)}`);
-    const copied = task.copyOut(feature.data, 0, argument.bytes);
-    return result < 0 ? result : copied;
+    const copied = feature.data.copyOut(0, argument.bytes);
+    return copied ? result : task.fail(EFAULT, 'the data are not writable');
   }
   // The transfer stays the device's even when its descriptor cannot be handed over; the user leaves the state to end it.
   const fd = task.install(file);

@@ -17,6 +17,8 @@ export interface VfioDeviceOps<D extends VfioDevice = VfioDevice> {
   openDevice?(device: D): number;
   /** Last close, before the IOMMU is released. */
   closeDevice?(device: D): void;
+  /** In front of every ioctl of an open device, also those that the core answers: the device leaves its idle state. */
+  wake?(device: D): void;
   read?(device: D, task: Task, buffer: UserBuffer, offset: bigint): number;
   write?(device: D, task: Task, buffer: UserBuffer, offset: bigint): number;
   /** Every ioctl except BIND, ATTACH, DETACH (cdev) and FEATURE. */
@@ -125,8 +127,8 @@ export interface LogRange {
 export interface VfioAccessOps<D extends VfioDevice = VfioDevice> {
   /** The region and position behind a file offset: what kind it is and how many bytes it has from there. undefined: no such place. */
   region(device: D, offset: bigint): { readonly kind: AccessKind; readonly left: bigint } | undefined;
-  /** Kind of an ioctl that the core does not know. Absent: `operation`. */
-  ioctl?(device: D, request: number): AccessKind;
+  /** Kind of an ioctl that the core does not know; undefined: the driver does not know it either, and says so. Absent: `operation`. */
+  ioctl?(device: D, request: number): AccessKind | undefined;
 }
 
 /**

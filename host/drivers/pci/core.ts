@@ -139,7 +139,6 @@ export function registerRegion(device: VfioPciDevice, region: PciDeviceRegion): 
 
 /** Every ioctl of the device except FEATURE and the cdev ones. ENOTTY: unknown request. */
 export function coreIoctl(device: VfioPciDevice, task: Task, request: number, arg: UserArg): number {
-  device.wake();
   switch (request) {
     case VFIO_DEVICE_GET_INFO:
       return deviceInfo(device, task, arg);
@@ -218,7 +217,6 @@ function irqInfo(device: VfioPciDevice, index: number): IrqInfo | null {
 
 /** FEATURE ids of PCI; undefined leaves the id to the caller (ENOTTY). */
 export function coreFeature(device: VfioPciDevice, task: Task, feature: FeatureRequest): number {
-  device.wake();
   switch (feature.id) {
     case VFIO_DEVICE_FEATURE_PCI_VF_TOKEN:
       return tokenFeature(device, task, feature);
@@ -265,3 +263,7 @@ export function coreAccess(device: VfioPciDevice, offset: bigint): { kind: Acces
   if (table < 0n || pos >= tableEnd) return { kind: 'mmio', left };
   return pos < table ? { kind: 'mmio', left: table - pos } : { kind: 'config', left: tableEnd - pos };
 }
+
+/** The one operation among the ioctls: what else is not common to all drivers is unknown here. */
+export const coreIoctlKind = (_device: VfioPciDevice, request: number): AccessKind | undefined =>
+  request === VFIO_DEVICE_IOEVENTFD ? 'operation' : undefined;

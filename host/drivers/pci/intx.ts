@@ -2,7 +2,6 @@
 import { EBUSY, EINVAL, ENODEV, ENOTTY } from '../../../assembly/abi.ts';
 import { PCI_COMMAND, PCI_COMMAND_INTX_DISABLE } from '../../devices/pci_config.ts';
 import { VFIO_IRQ_SET_DATA_EVENTFD, VFIO_IRQ_SET_DATA_NONE } from '../../uapi/constants.ts';
-import type { EventFd } from '../../vfio/eventfd.ts';
 import { EventFdSlot, eventFdOf, type IrqSet } from '../../vfio/irqs.ts';
 import type { Task } from '../../vfio/task.ts';
 import type { VfioPciDevice } from './device.ts';
@@ -13,7 +12,8 @@ export class IntxState {
   masked = false;
   readonly #device: VfioPciDevice;
   readonly #signal = new EventFdSlot();
-  #unmask: { eventfd: EventFd; stop: () => void } | null = null;
+  /** Takes the eventfd that unmasks away again. */
+  #dropUnmask: (() => void) | null = null;
 
   constructor(device: VfioPciDevice) {
     this.#device = device;
@@ -77,25 +77,25 @@ export class IntxState {
 
   #setUnmaskEventfd(task: Task, fd: number): number {
     if (fd < 0) {
-      this.#dropUnmask();
+      this.#dropUnmask?.();
       return 0;
     }
     const eventfd = eventFdOf(task, fd);
     if (typeof eventfd === 'number') return eventfd;
-    if (this.#unmask !== null) return task.fail(EBUSY, 'an eventfd that unmasks is set already');
+    if (this.#dropUnmask !== null) return task.fail(EBUSY, 'an eventfd that unmasks is set already');
     const stop = eventfd.onSignal(() => {
       eventfd.take();
       this.unmask();
     });
-    this.#unmask = { eventfd: eventfd.get(), stop };
+    // An eventfd that nobody has a descriptor of goes by itself; its place is free then.
+    const stopClose = eventfd.onClose(() => this.#dropUnmask?.());
+    this.#dropUnmask = () => {
+      stop();
+      stopClose();
+      this.#dropUnmask = null;
+    };
     if (eventfd.count > 0n) this.unmask();
     return 0;
-  }
-
-  #dropUnmask(): void {
-    this.#unmask?.stop();
-    this.#unmask?.eventfd.put();
-    this.#unmask = null;
   }
 
   /** TRIGGER of SET_IRQS. @param other another type is active. */
@@ -135,7 +135,7 @@ export class IntxState {
 
   /** Off; the descriptors' references are given back. */
   disable(): void {
-    this.#dropUnmask();
+    this.#dropUnmask?.();
     this.#signal.unbind();
     this.masked = false;
     this.active = false;

@@ -1,7 +1,6 @@
 // IOEVENTFD: a signal of an eventfd becomes one write to a register. Kernel counterpart: vfio_pci_ioeventfd. Source: spec pci section 5.
 import { EEXIST, EFAULT, EINVAL, ENODEV, ENOSPC } from '../../../assembly/abi.ts';
 import type { Width } from '../../devices/pci_device.ts';
-import type { EventFd } from '../../vfio/eventfd.ts';
 import { eventFdOf } from '../../vfio/irqs.ts';
 import type { Task } from '../../vfio/task.ts';
 import { type UserArg, viewOf } from '../../vfio/user.ts';
@@ -18,7 +17,6 @@ export interface Ioeventfd {
   readonly pos: number;
   readonly data: bigint;
   readonly width: Width;
-  readonly eventfd: EventFd;
   readonly stop: () => void;
 }
 
@@ -56,7 +54,7 @@ export function setIoeventfd(device: VfioPciDevice, task: Task, arg: UserArg): n
   );
   if (known >= 0) {
     if (fd !== -1) return task.fail(EEXIST, 'this write has an eventfd already');
-    release(device.ioeventfds.splice(known, 1)[0]!);
+    device.ioeventfds.splice(known, 1)[0]!.stop();
     return 0;
   }
   if (fd < 0) return task.fail(ENODEV, 'there is no such eventfd');
@@ -66,23 +64,19 @@ export function setIoeventfd(device: VfioPciDevice, task: Task, arg: UserArg): n
   const value = new Uint8Array(8);
   viewOf(value).setBigUint64(0, data, true);
   const write = () => {
-    if (resource.kind === 'io' || device.mayAccessMemory) device.hw.store(key.bar, pos, key.width, value, 0);
+    if (device.gate?.store() === false) return;
+    if (resource.kind === 'io' || device.memoryEnabled) device.hw.store(key.bar, pos, key.width, value, 0);
   };
   const stop = eventfd.onSignal(() => {
     eventfd.take();
     write();
   });
-  device.ioeventfds.push({ ...key, eventfd: eventfd.get(), stop });
+  device.ioeventfds.push({ ...key, stop });
   if (eventfd.count > 0n) write();
   return 0;
 }
 
 /** The last close: all of them go. */
 export function dropIoeventfds(device: VfioPciDevice): void {
-  for (const ioeventfd of device.ioeventfds.splice(0)) release(ioeventfd);
-}
-
-function release(ioeventfd: Ioeventfd): void {
-  ioeventfd.stop();
-  ioeventfd.eventfd.put();
+  for (const ioeventfd of device.ioeventfds.splice(0)) ioeventfd.stop();
 }

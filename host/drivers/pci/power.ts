@@ -52,13 +52,12 @@ function enter(device: VfioPciDevice, task: Task, wake: EventFd | null): number 
   device.zaps++;
   if (device.lowPower) return task.fail(EINVAL, 'low power is engaged already');
   device.lowPower = true;
-  device.wakeEventfd = wake?.get() ?? null;
+  device.wakeEventfd = wake;
   return 0;
 }
 
 export function leaveLowPower(device: VfioPciDevice): void {
   device.lowPower = false;
-  device.wakeEventfd?.put();
   device.wakeEventfd = null;
 }
 

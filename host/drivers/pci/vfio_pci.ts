@@ -7,6 +7,7 @@ import {
   coreFeature,
   coreFinishEnable,
   coreIoctl,
+  coreIoctlKind,
   coreRelease,
   coreRequest,
 } from './core.ts';
@@ -25,6 +26,7 @@ export const VFIO_PCI_OPS: VfioDeviceOps<VfioPciDevice> = {
   name: 'vfio-pci',
   openDevice,
   closeDevice: coreDisable,
+  wake: (device) => device.wake(),
   ioctl: coreIoctl,
   deviceFeature: coreFeature,
   read: readRegion,
@@ -33,5 +35,5 @@ export const VFIO_PCI_OPS: VfioDeviceOps<VfioPciDevice> = {
   request: coreRequest,
   release: coreRelease,
   match: matchName,
-  access: { region: coreAccess },
+  access: { region: coreAccess, ioctl: coreIoctlKind },
 };

@@ -40,6 +40,7 @@ export const MTTY_PARENT = '/sys/devices/virtual/mtty/mtty';
 const POOL = 24;
 const OFFSET_SHIFT = 40n;
 const BAR_SIZE = 8;
+const LAST_BAR = 5;
 
 /** One card. Its state is `ports`; configuration space and interrupt set-up belong to the user and are not part of what migrates. */
 export class MttyDevice extends VfioDevice {
@@ -105,7 +106,7 @@ function irqInfo(index: number): { flags: number; count: number } | null {
   return null;
 }
 
-/** Finds the region and the bytes of an access. @returns -EFAULT no such region; -EINVAL beyond its end; otherwise where and how much. */
+/** Finds the region and the bytes of an access. @returns -EFAULT neither BAR nor configuration; -EINVAL beyond its end; otherwise where and how much. */
 function place(
   device: MttyDevice,
   task: Task,
@@ -113,7 +114,7 @@ function place(
   offset: bigint,
 ): { index: number; pos: number; count: number } | number {
   const index = Number(BigInt.asIntN(64, offset) >> OFFSET_SHIFT);
-  if (index !== VFIO_PCI_CONFIG_REGION_INDEX && index !== 0 && index !== 1)
+  if (index !== VFIO_PCI_CONFIG_REGION_INDEX && (index < 0 || index > LAST_BAR))
     return task.fail(EFAULT, `region ${index} is not there`);
   const size = device.regionSize(index);
   const pos = offset & ((1n << OFFSET_SHIFT) - 1n);

@@ -112,4 +112,5 @@ export const mttyAccess: VfioAccessOps<MttyDevice> = {
     const left = BigInt(device.regionSize(index)) - (offset & 0xffffffffffn);
     return { kind: index === VFIO_PCI_CONFIG_REGION_INDEX ? 'config' : 'mmio', left };
   },
+  ioctl: () => undefined,
 };

@@ -182,6 +182,22 @@ describe('the ISM region (zdev section 5)', () => {
     expect(new DataView(vfio.view(buffer, 8).slice().buffer).getBigUint64(0, true)).toBe(0x1410ed04n);
   });
 
+  it('READ is an operation that PCILG has: inside a doubleword of a BAR or a word of configuration space, aligned', async () => {
+    const { send } = await open();
+    for (const [pcias, offset, length, result] of [
+      [2, 0n, 8, 32],
+      [2, 4n, 8, -EIO],
+      [2, 2n, 4, -EIO],
+      [2, 7n, 1, 32],
+      [2, 7n, 2, -EIO],
+      [15, 2n, 2, 32],
+      [15, 0n, 3, -EIO],
+      [15, 3n, 2, -EIO],
+      [15, 0n, 8, -EIO],
+    ] as const)
+      expect(send({ pcias, offset, length }), `${pcias} ${offset} ${length}`).toBe(result);
+  });
+
   it('READ wins when both bits are set', async () => {
     const { send } = await open();
     expect(send({ flags: 3n, length: 8, offset: 8n })).toBe(32);

@@ -97,8 +97,15 @@ function execute(hw: ZpciDevice, task: Task, request: Request): number {
   if (Number(address % BigInt(PAGE)) + length > PAGE) return io('the data cross a page');
   if (Number(offset % BigInt(PAGE)) + length > PAGE) return io('the block leaves its 4 KiB page');
   if (read ? pcias > LAST_BAR && pcias !== CONFIG_SPACE : pcias > LAST_BAR) return io(`address space ${pcias}`);
+  if (read && !loads(pcias, Number(offset % 8n), length)) return io('PCI LOAD takes no such access');
   const data = task.buffer(address, read ? MAX_LOAD : length);
   return read ? load(hw, task, data, request) : store(hw, task, data, request);
+}
+
+/** Is it an operation of PCILG (spec zdev section 3.1)? It stays inside a doubleword of a BAR or a word of configuration space, aligned. */
+function loads(pcias: number, offset: number, length: number): boolean {
+  if (pcias === CONFIG_SPACE) return length !== 3 && length <= 4 - (offset & 3);
+  return length <= 8 - offset && offset % (length & -length) === 0;
 }
 
 /** PCILG. The register's value is left at the address: 8 bytes in the host's order. */

@@ -109,7 +109,9 @@ export class ChannelSubsystem {
     const entry = this.#next();
     if (entry === undefined) return null;
     const { subchannel, isc } = entry;
-    return { id: subchannel?.id ?? 0, intparm: subchannel?.intparm ?? 0, isc, adapter: subchannel === null };
+    // With several images an identification tells whose subchannel it is.
+    const image = subchannel !== null && this.imagesEnabled ? DEFAULT_CSS * 0x1000000 + MULTIPLE : 0;
+    return { id: image + (subchannel?.id ?? 0), intparm: subchannel?.intparm ?? 0, isc, adapter: subchannel === null };
   }
 
   /** Takes what `peek` showed. */

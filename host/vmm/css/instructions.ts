@@ -78,10 +78,8 @@ function tpi(vm: VirtualMachine, insn: Insn, registers: Registers, problem: bool
   supervisorOnly(problem);
   const address = wordOperand(insn, registers);
   const pending = vm.css.peek();
-  if (pending === null) {
-    if (address !== 0n) vm.storage.check(address, 8);
-    return 0;
-  }
+  // Nothing is stored then, so the operand is not looked at.
+  if (pending === null) return 0;
   const lowcore = address === 0n;
   const code = new Uint8Array(lowcore ? 12 : 8);
   const view = new DataView(code.buffer);

@@ -14,6 +14,7 @@ import { VFIO_DMA_MAP_FLAG_READ, VFIO_DMA_MAP_FLAG_WRITE } from '../../uapi/cons
 import { VFIO_IOMMU_MAP_DMA } from '../../uapi/ioctl.ts';
 import { VfioIommuType1DmaMap } from '../../uapi/structs.ts';
 import { attachFunction, openDevice } from '../attach.ts';
+import { decodeInsn } from '../cpu.ts';
 import { VfioSubchannelBackend } from '../css/vfio_backend.ts';
 import { VirtualMachine } from '../machine.ts';
 import { FH_INDEX, type ZpciFunction } from '../zpci/function.ts';
@@ -233,15 +234,17 @@ function configSpace(json: MachineJson, fn: MachineJson['functions'][number]): U
   return bytes;
 }
 
-/** Arms the function that this load goes to with the bytes that were recorded for it. */
+/** Arms the function that this load goes to with the bytes that were recorded for it. A register that is not listed kept what it held. */
 function prepare(functions: (index: number) => DescribedFunction | undefined, step: Step): void {
-  const value = Object.values(step.out ?? {})[0];
-  const request = Object.values(step.in ?? {}).find(
-    (text) => BigInt(text) >> 63n === 1n && text !== '0xaaaaaaaaaaaaaaaa',
-  );
-  if (step.i !== 'PCILG' || value === undefined || request === undefined) return;
-  const length = Number(BigInt(request) & 15n);
-  const hw = functions(Number((BigInt(request) >> 32n) & BigInt(FH_INDEX)));
-  if (hw === undefined || length > 8) return;
-  hw.recorded = Uint8Array.from({ length }, (_, i) => Number((BigInt(value) >> BigInt(8 * (length - 1 - i))) & 0xffn));
+  const insn = decodeInsn(parseBytes(step.op ?? ''));
+  if (insn?.name !== 'PCILG' || step.cc !== 0) return;
+  const request = BigInt(step.in?.[`r${insn.r2}`] ?? 0);
+  const hw = functions(Number((request >> 32n) & BigInt(FH_INDEX)));
+  if (hw === undefined) return;
+  const data = `r${insn.r1}`;
+  const value = BigInt(step.out?.[data] ?? step.in?.[data] ?? 0);
+  const length = Number(request & 15n);
+  // Lengths that are no transfer move the lowest power of two in them.
+  const moved = length & -length;
+  hw.recorded = Uint8Array.from({ length: moved }, (_, i) => Number((value >> BigInt(8 * (moved - 1 - i))) & 0xffn));
 }

@@ -7,7 +7,7 @@ import { fail, functionByHandle, handleOf, STATUS_BLOCKED, STATUS_INVALID_AS, su
 const CONFIG_SPACE = 15;
 const PAGE = 4096;
 
-/** The natural pieces of an access: at each step the largest power of two that divides the offset and fits. */
+/** The natural pieces of a block: at each step the largest power of two that divides the offset and fits. */
 function* pieces(offset: bigint, length: number): Generator<{ at: number; size: number }> {
   for (let at = 0; at < length; ) {
     const address = Number((offset + BigInt(at)) & 7n);
@@ -18,20 +18,12 @@ function* pieces(offset: bigint, length: number): Generator<{ at: number; size: 
   }
 }
 
-/** Every piece must be taken before the first one moves. */
-function accepted(fn: ZpciFunction, bar: number, offset: bigint, length: number): boolean {
-  const low = BigInt(length & -length);
-  if (offset % low !== 0n) return false;
-  for (const { at, size } of pieces(offset, length))
-    if (!fn.backend.accepts(bar, offset + BigInt(at), size)) return false;
-  return true;
-}
-
 const refused = (): ProgramCheck => new ProgramCheck(PGM_OPERAND, 'the address space does not take the access');
 
 interface Target {
   readonly fn: ZpciFunction;
   readonly pcias: number;
+  /** Bytes that move. */
   readonly length: number;
   readonly offset: bigint;
 }
@@ -48,11 +40,17 @@ function target(vm: VirtualMachine, insn: Insn, registers: Registers, problem: b
   if (fn === undefined || !fn.hasEnabledHandle) return 3;
   if (fn.inError) return fail(registers, insn.r2, STATUS_BLOCKED);
   if (pcias <= 5) {
-    if (length === 0 || length > 8 - Number(offset & 7n) || !accepted(fn, pcias, offset, length)) throw refused();
-  } else if (pcias === CONFIG_SPACE) {
+    if (length === 0 || length > 8 - Number(offset & 7n)) throw refused();
+    // 3, 5, 6 and 7 are no transfers of their own: the lowest power of two in them is what moves.
+    const moved = length & -length;
+    if (!fn.backend.accepts(pcias, offset, moved)) throw refused();
+    return { fn, pcias, length: moved, offset };
+  }
+  if (pcias === CONFIG_SPACE) {
     if (length === 0 || length === 3 || length > 4 - Number(offset & 3n)) throw refused();
-  } else return fail(registers, insn.r2, STATUS_INVALID_AS);
-  return { fn, pcias, length, offset };
+    return { fn, pcias, length, offset };
+  }
+  return fail(registers, insn.r2, STATUS_INVALID_AS);
 }
 
 const toNumber = (bytes: Uint8Array): bigint => bytes.reduce((value, byte) => (value << 8n) | BigInt(byte), 0n);
@@ -66,12 +64,8 @@ export function pcilg(vm: VirtualMachine, insn: Insn, registers: Registers, prob
     registers[insn.r1] = toNumber(fn.backend.readConfig(Number(offset & 0xffffffffn), length));
     return 0;
   }
-  const bytes = new Uint8Array(length);
-  for (const { at, size } of pieces(offset, length)) {
-    const part = fn.backend.readBar(pcias, offset + BigInt(at), size);
-    if (part === null) throw refused();
-    bytes.set(part, at);
-  }
+  const bytes = fn.backend.readBar(pcias, offset, length);
+  if (bytes === null) throw refused();
   registers[insn.r1] = toNumber(bytes);
   return 0;
 }
@@ -87,8 +81,7 @@ export function pcistg(vm: VirtualMachine, insn: Insn, registers: Registers, pro
     fn.backend.writeConfig(Number(offset & 0xffffffffn), bytes);
     return 0;
   }
-  for (const { at, size } of pieces(offset, length))
-    if (!fn.backend.writeBar(pcias, offset + BigInt(at), bytes.subarray(at, at + size))) throw refused();
+  if (!fn.backend.writeBar(pcias, offset, bytes)) throw refused();
   return 0;
 }
 

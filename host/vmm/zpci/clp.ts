@@ -116,7 +116,7 @@ function list(vm: VirtualMachine, blocks: Blocks, responseLength: number): numbe
   };
   if ((request.getUint32(4) & 0xf0000000) !== 0) return refuse(CLP_BAD_FORMAT);
   if (request.getUint32(4) !== 0 || request.getBigUint64(8) !== 0n) return refuse(CLP_RESERVED_NOT_ZERO);
-  if ((responseLength - LIST_HEADER) % LIST_ENTRY !== 0) {
+  if (responseLength < LIST_HEADER || (responseLength - LIST_HEADER) % LIST_ENTRY !== 0) {
     blocks.code(CLP_BAD_LENGTH);
     return 3;
   }
@@ -200,7 +200,8 @@ function setFunction(vm: VirtualMachine, blocks: Blocks): number {
       break;
     }
     case SET_DISABLE:
-      if (!fn.hasEnabledHandle) return CLP_NOT_FOR_HANDLE;
+      // A permanent error is left by the service processor only.
+      if (!fn.hasEnabledHandle || fn.state === 'permanent-error') return CLP_NOT_FOR_HANDLE;
       fn.disable();
       break;
     default:

@@ -29,7 +29,6 @@ const OC_SET_MEASUREMENT = 10;
 const IOTA_TRANSLATE = 0x800n;
 const IOTA_TYPE = 0x1cn;
 const IOTA_REGION_THIRD = 0x4n;
-const ADDRESS_SPACE = 1n << 64n;
 /** Reach of a region third table. */
 const REACH = 1n << 42n;
 
@@ -148,10 +147,11 @@ export function rpcit(vm: VirtualMachine, insn: Insn, registers: Registers, prob
   };
   if (!fn.ioat) return broken(EVENT_INVALID_AS, start);
   const { pba, pal, iota } = fn.registered;
-  // Exclusive, as the machine computes it: a range that ends where the registered one begins is still in order, and refreshes nothing.
-  const end = start + length;
-  if (end < pba || start > pal || end > ADDRESS_SPACE) return broken(EVENT_OUT_OF_RANGE, start);
-  if ((iota & IOTA_TRANSLATE) === 0n) return 0;
+  // Exclusive and modulo 2^64, as the machine computes it: a range that ends where the registered one begins is still in order, and refreshes
+  // nothing; one that wraps around ends before it starts.
+  const end = BigInt.asUintN(64, start + length);
+  if (end < pba || start > pal) return broken(EVENT_OUT_OF_RANGE, start);
+  if ((iota & IOTA_TRANSLATE) === 0n || end <= start) return 0;
   const first = start < pba ? pba : start;
   const last = end > pal ? pal : end - 1n;
   const result = fn.shadow.refresh(vm.readEntry, iota, first, last);

@@ -81,9 +81,20 @@ export class MsixTable {
     return bytes.slice(at, at + size);
   }
 
-  /** Stores into the table; stores into the pending bits are ignored. */
-  write(window: 'table' | 'pba', offset: bigint, bytes: Uint8Array): void {
-    if (window === 'table') this.#bytes.set(bytes, Number(offset) - this.table.at);
+  /**
+   * Stores into the table; stores into the pending bits are ignored. @returns data of the messages that waited for their entry to be unmasked,
+   * and now go out.
+   */
+  write(window: 'table' | 'pba', offset: bigint, bytes: Uint8Array): number[] {
+    if (window === 'pba') return [];
+    const at = Number(offset) - this.table.at;
+    this.#bytes.set(bytes, at);
+    const vector = Math.floor(at / ENTRY);
+    const bit = 1 << (vector & 7);
+    if (((this.#pending[vector >> 3] as number) & bit) === 0) return [];
+    this.#pending[vector >> 3] = (this.#pending[vector >> 3] as number) & ~bit;
+    const message = this.message(vector);
+    return message === null ? [] : [message];
   }
 
   /** A message of the device: its data, or null when the entry is masked (then it is pending). */

@@ -67,6 +67,8 @@ export class VfioFunctionBackend implements FunctionBackend {
   readonly #ism: IsmRegion | null;
   #eventfds: number[] = [];
   #irqIndex = -1;
+  /** Where messages go while interrupts are connected. */
+  #raised: (message: number) => void = () => {};
 
   /** @throws VfioError when the descriptors are not a PCI device and its container. */
   constructor(process: VfioProcess, storage: GuestStorage, options: VfioFunctionOptions) {
@@ -108,7 +110,7 @@ export class VfioFunctionBackend implements FunctionBackend {
   writeBar(bar: number, offset: bigint, bytes: Uint8Array): boolean {
     const window = this.#msix?.window(bar, offset);
     if (window == null) return this.storeBar(bar, offset, bytes);
-    this.#msix?.write(window, offset, bytes);
+    for (const message of this.#msix?.write(window, offset, bytes) ?? []) this.#raised(message);
     return true;
   }
 
@@ -180,6 +182,7 @@ export class VfioFunctionBackend implements FunctionBackend {
     if (this.#process.ioctlRaw(this.#device, VFIO_DEVICE_GET_IRQ_INFO, info) < 0) info.count = 0;
     const vectors = Math.min(count, info.count);
     if (vectors === 0) return true;
+    this.#raised = raised;
     this.#eventfds = Array.from({ length: vectors }, () => this.#process.eventfd());
     this.#eventfds.forEach((fd, vector) => {
       this.#process.eventfdOf(fd).onSignal(() => {
@@ -218,6 +221,7 @@ export class VfioFunctionBackend implements FunctionBackend {
     for (const fd of this.#eventfds) this.#process.closeRaw(fd);
     this.#eventfds = [];
     this.#irqIndex = -1;
+    this.#raised = () => {};
   }
 
   reset(): void {

@@ -78,18 +78,22 @@ const result: Rule = (value) => (value === 0 ? undefined : errno(value));
 const flag = object({ value: within(0, 1) });
 const none: Rule = () => undefined;
 
-/** Fields of an argument structure: integers, and a structure inside (a capability). */
-function fieldsOf(depth: number): Rule {
+const field: Rule = (value) => (typeof value === 'string' ? hexNumber()(value) : integer(value));
+
+/** Fields of a structure; a rule of its own for those that are none. */
+function fieldsOf(inner: Readonly<Record<string, Rule>>): Rule {
   return (value) => {
     if (!isRecord(value)) return 'not an object';
-    for (const [name, field] of Object.entries(value)) {
-      const rule = isRecord(field) && depth === 0 ? fieldsOf(1) : typeof field === 'string' ? hexNumber() : integer;
-      const wrong = rule(field);
+    for (const [name, part] of Object.entries(value)) {
+      const wrong = (Object.hasOwn(inner, name) ? inner[name]! : field)(part);
       if (wrong !== undefined) return at(`.${name}`, wrong);
     }
     return undefined;
   };
 }
+
+/** Fields of an argument structure: integers, and the capability behind it. */
+const argument = fieldsOf({ cap: fieldsOf({}) });
 
 /** The arguments of each operation. */
 const STEPS: Readonly<Record<string, Rule>> = {
@@ -106,7 +110,7 @@ const STEPS: Readonly<Record<string, Rule>> = {
   unmap: object({ iova: hexNumber(), length: hexNumber() }),
   ioctl: object({
     cmd: hexNumber(0xffffffffn),
-    arg: fieldsOf(0),
+    arg: argument,
     size: within(0, 4096),
   }),
   cc: object({ ssch: cc, hsch: cc, csch: cc }),

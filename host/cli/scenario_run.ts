@@ -68,12 +68,23 @@ export class ScenarioRunner {
 
   /** @throws VfioError ENOMEM the guest has more pages than the core; Error pages stay pinned when the device is gone, a bug of ours. */
   run(scenario: ScenarioInput): ScenarioResult {
-    this.#guest.load(scenario);
+    try {
+      this.#guest.load(scenario);
+      return this.#observe(scenario);
+    } finally {
+      this.#guest.unload();
+    }
+  }
+
+  #observe(scenario: ScenarioInput): ScenarioResult {
     const run = new Run(this.#core, this.#guest.iommu);
-    const result = { initial: run.observe(), steps: scenario.steps.map((step) => run.step(step)) };
-    run.release();
+    let result: ScenarioResult;
+    try {
+      result = { initial: run.observe(), steps: scenario.steps.map((step) => run.step(step)) };
+    } finally {
+      run.release();
+    }
     const pinned = this.#guest.pinnedPages;
-    this.#guest.unload();
     if (pinned !== 0) throw new Error(`${scenario.name}: ${pinned} pages stay pinned`);
     return result;
   }

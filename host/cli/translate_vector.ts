@@ -33,8 +33,8 @@ export class VectorRunner {
 
   /** @throws VfioError ENOMEM: the guest does not fit; TranslatorBug: something stayed pinned. */
   run(vector: VectorInput): Translation {
-    this.#guest.load(vector);
     try {
+      this.#guest.load(vector);
       return this.#translate(vector);
     } finally {
       this.#cp.free();

@@ -140,6 +140,13 @@ describe('vfio-wasm ccw translate', () => {
       { ...GOOD, expect: { scsw: [{ offset: 1 }] } },
       'expect.scsw[0].chain: not an integer',
     ],
+    ['expected chains that are no list', { ...GOOD, expect: { chains: {} } }, 'expect.chains: not a list'],
+    ['an expected chain without CCWs', { ...GOOD, expect: { chains: [{}] } }, 'expect.chains[0].ccws: not a list'],
+    [
+      'an expected CCW that is none',
+      { ...GOOD, expect: { chains: [{ ccws: [null] }] } },
+      'expect.chains[0].ccws[0]: not an object',
+    ],
     ['nothing to check against', GOOD, 'expect: missing'],
   ];
   it('refuses a malformed line with its number and the reason, status 2, nothing printed', () => {

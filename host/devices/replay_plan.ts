@@ -7,6 +7,7 @@ import {
   CCW_SKIP,
   type Ccw,
   CHANNEL_PCI,
+  CMD_NOP,
   CMD_TIC,
   decodeCcw,
   direction,
@@ -63,6 +64,8 @@ function visits(recording: Recording, image: GuestImage): Visit[] {
   const last = Number(outcome.ccw_address) - 8;
   let at = image.start;
   const final = found.at(-1);
+  // As many CCWs as are kept, and no more: the last one neither chains nor leads on.
+  if (final?.at === last && final.ccw.command !== CMD_TIC && (final.ccw.flags & (CCW_CC | CCW_CD)) === 0) return found;
   if (final !== undefined) at = final.ccw.command === CMD_TIC ? final.ccw.address : final.at + 8;
   for (let steps = 0; steps < WALK_LIMIT; steps++) {
     const ccw = image.ccw(at);
@@ -132,8 +135,8 @@ export function planCommands(recording: Recording): PlannedCommand[] {
     // No step although steps are kept: the device never had this CCW.
     const executed = status !== undefined || steps === undefined || steps.length >= STEPS_KEPT;
     if (status === undefined) {
-      const skipped = next !== undefined && next === last.at + 16;
-      status = isLast ? final : { unit: ENDED | (skipped ? STATUS_MODIFIER : 0), channel: 0, residual: 0 };
+      const unit = ENDED | (next !== undefined && next === last.at + 16 ? STATUS_MODIFIER : 0);
+      status = isLast ? final : { unit, channel: 0, residual: shortfall(image, ccws, results) };
     }
     const moved = ccws.map(({ ccw }, i) => Math.max(0, ccw.count - (i === ccws.length - 1 ? status.residual : 0)));
     const length = moved.reduce((sum, count) => sum + count, 0);
@@ -153,6 +156,31 @@ export function planCommands(recording: Recording): PlannedCommand[] {
 }
 
 type Result = NonNullable<Recording['result']>[number];
+
+/**
+ * Residual count of a command whose status was not kept: a no-operation moves nothing, a read stored what the recording shows of its areas,
+ * everything else moved all.
+ */
+function shortfall(image: GuestImage, ccws: readonly Visit[], results: readonly Result[]): number {
+  const { command } = ccws[0]!.ccw;
+  const { count } = ccws.at(-1)!.ccw;
+  if (command === CMD_NOP) return count;
+  if (direction(command) === 'write') return 0;
+  let index = 0;
+  let stored = 0;
+  for (const { ccw } of ccws) {
+    stored = 0;
+    if ((ccw.flags & CCW_SKIP) !== 0) continue;
+    for (const area of image.areas(ccw, ccw.count)) {
+      const result = results[index];
+      if (result === undefined || Number(result.iova) !== area.iova) break;
+      index += 1;
+      stored += Math.min(result.len, area.len);
+      if (result.len < area.len) break;
+    }
+  }
+  return stored === 0 ? 0 : count - stored;
+}
 
 /** Takes the recorded bytes (each area's prefix) that belong to this command. */
 function takeResults(image: GuestImage, ccws: Visit[], moved: number[], results: Result[]): PlannedCommand['pieces'] {

@@ -126,6 +126,27 @@ describe('recordings of other shapes', () => {
     expect(await run(recording)).toMatchObject({ ok: true, differences: [], executed });
   });
 
+  it('a trace of exactly as many CCWs as are kept was not cut', async () => {
+    const executed = [...Array.from({ length: 599 }, (_, i) => (i % 2 === 0 ? '0x10000' : '0x10008')), '0x10010'];
+    const steps = Array.from({ length: 200 }, () => ['0x10000', '0c', '00', 0] as const);
+    const programs = ['3160000500020000', '0800000000010000', '0320001000020000', '0320001000020000'];
+    const outcome = { unit_status: '0e', channel_status: '00', residual_count: 16, ccw_address: '0x10018' };
+    const report = await run(made(programs, outcome, { executed, steps }));
+    expect(report).toMatchObject({ ok: true, differences: [], executed, outcome });
+  });
+
+  it('beyond the steps that are kept a no-operation moved nothing, and a read what the recording has of it', async () => {
+    const NOOP = '0360000100000000';
+    const at = (i: number) => `0x${(0x10000 + 8 * i).toString(16)}`;
+    const executed = Array.from({ length: 203 }, (_, i) => at(i));
+    const steps = Array.from({ length: 200 }, (_, i) => [at(i), '0c', '00', 1] as const);
+    const result = [{ iova: '0x20000', len: 5, hex: '0102030405' }];
+    const programs = [...steps.map(() => NOOP), NOOP, '0260001000020000', '0320000100000000'];
+    const outcome = { residual_count: 1, ccw_address: at(203) };
+    const report = await run(made(programs, outcome, { executed, steps, result }));
+    expect(report).toMatchObject({ ok: true, differences: [], executed, result, outcome });
+  });
+
   it('no trace at all, several CCWs: all but the last end normally', async () => {
     const recording = made([`0240${READ.slice(4)}`, '0220001000020010'], { residual_count: 4, ccw_address: '0x10010' });
     const report = await run({ ...recording, data: [{ iova: '0x20000', len: 32, dir: 'read' }] });

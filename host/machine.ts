@@ -39,6 +39,8 @@ const pciIommu = (): HwIommu => ({
 /** Host drivers that do no DMA: a member with one does not count. */
 const WITHOUT_DMA: readonly string[] = ['pci-stub', 'pcieport'];
 
+const BUSES: readonly string[] = ['pci', 'ccw', 'ap', 'mdev'];
+
 /** A built machine: what it was made from, and the hardware behind its devices as far as scripts may speak to it. */
 export class Machine {
   /** The description as it was given. */
@@ -50,21 +52,37 @@ export class Machine {
   /** The unit in front of the machine's ordinary PCI functions. @internal */
   readonly pciIommu: HwIommu = pciIommu();
 
-  /** @throws TypeError unknown model, a name or group that cannot be, or an option that the model cannot honour. @internal */
+  /**
+   * @throws TypeError unknown bus or model, a name that cannot be or is taken, a group that cannot be or belongs to other hardware, or an option
+   * that the model cannot honour. @internal
+   */
   constructor(vfio: Vfio, description: MachineDescription = {}) {
     this.given = description;
     this.description = { ...description, devices: description.devices ?? DEFAULT_DEVICES, seed: description.seed ?? 1 };
     const actions = new Map<string, DeviceActions>();
     this.actions = actions;
     let node = 0;
+    const names = new Set<string>();
     for (const device of this.description.devices) {
+      if (!BUSES.includes(device.bus))
+        throw new TypeError(`${device.name}: unknown bus "${device.bus}"; there are ${BUSES.join(', ')}`);
+      if (names.has(device.name)) throw new TypeError(`there are two devices "${device.name}"`);
+      names.add(device.name);
       const factory = Object.hasOwn(MODELS, device.model) ? MODELS[device.model] : undefined;
       if (factory === undefined)
         throw new TypeError(`unknown model "${device.model}"; there are ${Object.keys(MODELS).join(', ')}`);
       const groupName = device.group === undefined ? vfio.nextGroupName() : String(device.group);
-      if (!/^\d+$/.test(groupName)) throw new TypeError(`${device.name}: ${groupName} is no group number`);
+      if (!/^(0|[1-9]\d*)$/.test(groupName)) throw new TypeError(`${device.name}: ${groupName} is no group number`);
+      // Only functions behind one unit share a group; a mediated device has one of its own.
+      const owned = (hw: HwIommu | null): void => {
+        const group = vfio.groups.get(groupName);
+        if (group !== undefined && (hw === null || group.hw !== hw))
+          throw new TypeError(`${device.name}: group ${groupName} belongs to another device`);
+      };
+      if (device.bus !== 'pci') owned(null);
       const { driver } = device;
       if (device.bus === 'pci' && driver !== undefined && !driver.startsWith('vfio')) {
+        owned(this.pciIommu);
         if (!WITHOUT_DMA.includes(driver)) vfio.group(groupName, 'iommu', this.pciIommu).hostDrivers.add(device.name);
         continue;
       }
@@ -75,10 +93,11 @@ export class Machine {
         groupName,
         pciIommu: this.pciIommu,
         seed: this.description.seed,
-        addPhysical: (added, hw) =>
-          device['noiommu'] === true
-            ? vfio.registerDevice(added, `noiommu-${groupName}`, 'noiommu')
-            : vfio.registerDevice(added, groupName, 'iommu', hw),
+        addPhysical(added, hw) {
+          if (device['noiommu'] === true) return vfio.registerDevice(added, `noiommu-${groupName}`, 'noiommu');
+          owned(hw);
+          return vfio.registerDevice(added, groupName, 'iommu', hw);
+        },
         addActions: (table, name = device.name) => actions.set(name, { ...actions.get(name), ...table }),
       });
       vfio.nextNode = null;

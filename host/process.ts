@@ -35,6 +35,7 @@ export interface MmapOptions {
   linear?: number;
 }
 
+const PAGE = BigInt(PAGE_SIZE_4K);
 const encoder = new TextEncoder();
 
 /** A process: its descriptors, its memory, its limits. Every call is synchronous, as system calls are. */
@@ -163,11 +164,13 @@ export class VfioProcess {
         const linear = options.linear === undefined ? {} : { linear: options.linear };
         return task.mm.mapAnonymous(size, { read, write, backed: options.backed ?? true, ...addr, ...linear });
       }
+      const offset = BigInt(options.offset ?? 0);
+      if (offset % PAGE !== 0n) return BigInt(task.fail(EINVAL, 'the offset is not page aligned'));
       const file = task.file(options.fd);
       if (file === undefined) return BigInt(task.fail(EBADF, `descriptor ${options.fd} is not open`));
       if (size <= 0n) return BigInt(task.fail(EINVAL, 'length 0'));
-      const rounded = (size + 4095n) & ~4095n;
-      const mapping = file.mmap(task, { offset: BigInt(options.offset ?? 0), length: rounded, read, write });
+      const rounded = (size + PAGE - 1n) & ~(PAGE - 1n);
+      const mapping = file.mmap(task, { offset, length: rounded, read, write });
       if (typeof mapping === 'number') return BigInt(mapping);
       return task.mm.insert(rounded, mapping, read, write, file, addr.addr);
     });

@@ -37,6 +37,7 @@ export interface Operation {
 /** Milliseconds that `wait` and `idle` let pass (vectors/abi). */
 export const WAIT_MS = 3;
 export const IDLE_MS = 220;
+const MAX_IDLE_MS = 31_536_000_000n;
 const MAX_TRANSFER = 1 << 26;
 const encoder = new TextEncoder();
 
@@ -107,7 +108,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
         throw new ScriptError(`prot is any of the letters r and w`);
     },
     run(context, op) {
-      const ret = context.vfio.mmapRaw(value(context, op, 'length'), {
+      const ret = context.vfio.mmapRaw(BigInt.asUintN(64, value(context, op, 'length')), {
         ...('fd' in op ? { fd: descriptor(context, op) } : {}),
         ...('offset' in op ? { offset: value(context, op, 'offset') } : {}),
         ...('prot' in op ? { prot: op['prot'] as string } : {}),
@@ -120,7 +121,8 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   munmap: {
     fields: { addr: 'integer', length: 'integer' },
     required: ['addr', 'length'],
-    run: (context, op) => outcome(context.vfio.munmapRaw(address(context, op), value(context, op, 'length'))),
+    run: (context, op) =>
+      outcome(context.vfio.munmapRaw(address(context, op), BigInt.asUintN(64, value(context, op, 'length')))),
   },
   poke: {
     fields: { addr: 'integer', data: 'bytes' },
@@ -157,7 +159,9 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     fields: { ms: 'integer' },
     required: [],
     run(context, op) {
-      context.clock.advance('ms' in op ? Number(value(context, op, 'ms')) : IDLE_MS);
+      const ms = 'ms' in op ? value(context, op, 'ms') : BigInt(IDLE_MS);
+      if (ms < 0n || ms > MAX_IDLE_MS) throw new ScriptError(`ms ${ms}: at most ${MAX_IDLE_MS}, a year`);
+      context.clock.advance(Number(ms));
       return { ret: 0n };
     },
   },

@@ -30,10 +30,10 @@ export function parseScript(text: string): ScriptLine[] {
     if (line === '' || line.startsWith('#')) return;
     try {
       const parsed = parseLine(line, lines.length === 0);
-      for (const name of references(parsed.fields)) {
-        if (!names.has(name)) throw new ScriptError(`nothing was saved as "${name}" before`);
-      }
+      checkNames(references(parsed.fields, textFields(parsed.op)), names);
       if (parsed.as !== undefined) names.add(parsed.as);
+      // What is expected may refer to the operation's own result.
+      checkNames(references(parsed.expect ?? {}, EXPECTED_TEXTS), names);
       lines.push({ number: index + 1, ...parsed });
     } catch (error) {
       if (error instanceof ScriptError) throw new ScriptError(error.reason, index + 1);
@@ -125,6 +125,10 @@ function checkMachine(fields: JsonObject): void {
     if (kind === undefined) throw new ScriptError(`machine has no field "${name}"`);
     checkKind(name, kind, value);
   }
+  for (const name of ['dma_entry_limit', 'seed']) {
+    const value = name in fields ? integer(fields[name], new Map(), name) : 0n;
+    if (value < 0n || value > 0xffffffffn) throw new ScriptError(`${name}: ${value} is no 32-bit number`);
+  }
   ((fields['devices'] as Json[] | undefined) ?? []).forEach((device, index) => {
     checkKind(`devices[${index}]`, 'object', device);
     for (const name of ['bus', 'model', 'name'])
@@ -132,12 +136,30 @@ function checkMachine(fields: JsonObject): void {
   });
 }
 
-/** Names that are referred to anywhere in the fields. */
-function references(value: Json): string[] {
+/** Results that are compared as they stand. */
+const EXPECTED_TEXTS: ReadonlySet<string> = new Set(['errno', 'text', 'data', 'arg']);
+
+/** Fields of an operation that are text, in which a `$` means nothing. */
+function textFields(op: string): ReadonlySet<string> {
+  const fields = Object.entries(OPERATIONS[op]?.fields ?? {});
+  return new Set(fields.filter(([, kind]) => kind === 'text').map(([name]) => name));
+}
+
+function checkNames(referred: readonly string[], saved: ReadonlySet<string>): void {
+  const unknown = referred.find((name) => !saved.has(name));
+  if (unknown !== undefined) throw new ScriptError(`nothing was saved as "${unknown}" before`);
+}
+
+/** Names that are referred to anywhere in the fields but those of these names. */
+function references(fields: JsonObject, except: ReadonlySet<string>): string[] {
+  return Object.entries(fields).flatMap(([name, value]) => (except.has(name) ? [] : referredBy(value)));
+}
+
+function referredBy(value: Json): string[] {
   if (typeof value === 'string') {
     const name = referenceName(value);
     return name === null ? [] : [name];
   }
   if (value === null || typeof value !== 'object') return [];
-  return Object.values(value).flatMap(references);
+  return Object.values(value).flatMap(referredBy);
 }

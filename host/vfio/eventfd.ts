@@ -1,6 +1,6 @@
 // Eventfds: how a driver tells its user that something happened. A 64-bit counter with three faces: read it, await it, or have a function
 // called. Kernel counterpart: fs/eventfd.c.
-import { EAGAIN, EFAULT, EINVAL } from '../../assembly/abi.ts';
+import { EAGAIN, EFAULT, EINVAL, ESPIPE } from '../../assembly/abi.ts';
 import { VfioFile } from './file.ts';
 import type { Task } from './task.ts';
 import { type UserBuffer, viewOf } from './user.ts';
@@ -74,8 +74,9 @@ export class EventFd extends VfioFile implements AsyncIterable<bigint> {
     for (;;) yield await this.next();
   }
 
-  /** @internal */
-  override read(task: Task, buffer: UserBuffer): number {
+  /** @returns 8. -ESPIPE with an offset; -EINVAL fewer than 8 bytes; -EAGAIN the counter is 0; -EFAULT. @internal */
+  override read(task: Task, buffer: UserBuffer, offset: bigint | null): number {
+    if (offset !== null) return task.fail(ESPIPE, 'an eventfd has no positions');
     if (buffer.length < 8) return task.fail(EINVAL, 'an eventfd is read in 8 bytes');
     const taken = this.take();
     if (taken === null) return task.fail(EAGAIN, 'the counter is 0');
@@ -84,8 +85,9 @@ export class EventFd extends VfioFile implements AsyncIterable<bigint> {
     return buffer.copyOut(0, bytes) ? 8 : task.fail(EFAULT, 'the buffer is not writable');
   }
 
-  /** @internal */
-  override write(task: Task, buffer: UserBuffer): number {
+  /** @returns 8. -ESPIPE with an offset; -EINVAL fewer than 8 bytes, or 2^64 - 1; -EFAULT; -EAGAIN the counter would overflow. @internal */
+  override write(task: Task, buffer: UserBuffer, offset: bigint | null): number {
+    if (offset !== null) return task.fail(ESPIPE, 'an eventfd has no positions');
     if (buffer.length < 8) return task.fail(EINVAL, 'an eventfd is written in 8 bytes');
     const bytes = buffer.copyIn(0, 8);
     if (bytes === null) return task.fail(EFAULT, 'the buffer is not readable');

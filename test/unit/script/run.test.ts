@@ -122,6 +122,36 @@ describe('running a script', () => {
     expect(vfio.clock.now()).toBe(223);
   });
 
+  it('a $ in a text means nothing; what is expected may refer to the own result', async () => {
+    const { results, mismatches } = await run(
+      script(
+        { op: 'sysfs_write', path: '/sys/$nothing', data: '$nothing' },
+        { ...open, expect: { ret: '$c' } },
+        { op: 'open', path: '$c' },
+      ),
+    );
+    expect(results.map(({ ret }) => ret)).toEqual([-2, 3, -2]);
+    expect(mismatches).toEqual([]);
+  });
+
+  it('an eventfd has no positions; a region is mapped from the start of a page', async () => {
+    const { results } = await run(
+      script(
+        { op: 'eventfd', as: 'e', initval: 1 },
+        { op: 'read', fd: '$e', offset: 0, length: 8 },
+        { op: 'write', fd: '$e', offset: 8, data: '0100000000000000' },
+        { op: 'read', fd: '$e', length: 8 },
+        { op: 'mmap', fd: 99, offset: 1, length: 4096 },
+        { op: 'mmap', fd: 99, length: 4096 },
+        { op: 'mmap', length: -1 },
+        { op: 'munmap', addr: '0x10000', length: -1 },
+      ),
+    );
+    const errnos = results.map(({ errno }) => errno);
+    expect(errnos).toEqual([undefined, 'ESPIPE', 'ESPIPE', undefined, 'EINVAL', 'EBADF', 'ENOMEM', 'EINVAL']);
+    expect(results[3]?.['data']).toBe('0100000000000000');
+  });
+
   it('a buffer argument comes back as it is afterwards; what lies behind it is zeros, not a fault', async () => {
     const { results } = await run(
       script(
@@ -237,6 +267,25 @@ describe('running a script', () => {
     ],
     ['{"op": "mmap", "length": 4096, "prot": "x"}', 1, /prot/],
     ['{"op": "rlimit", "memlock": "lots"}', 1, /"unlimited"/],
+    ['{"op": "idle", "ms": -1}', 1, /ms -1/],
+    ['{"op": "idle"}\n{"op": "idle", "expect": {"ret": "$later"}}', 2, /nothing was saved as "later"/],
+    ['{"op": "machine", "dma_entry_limit": -1}', 1, /dma_entry_limit: -1/],
+    ['{"op": "machine", "devices": [{"bus": "isa", "model": "edu", "name": "0000:00:01.0"}]}', 1, /unknown bus "isa"/],
+    [
+      '{"op": "machine", "devices": [{"bus": "pci", "model": "edu", "name": "0000:00:01.0"}, {"bus": "pci", "model": "edu", "name": "0000:00:01.0"}]}',
+      1,
+      /two devices "0000:00:01.0"/,
+    ],
+    [
+      '{"op": "machine", "devices": [{"bus": "pci", "model": "edu", "name": "0000:00:01.0", "group": 6}, {"bus": "mdev", "model": "mtty", "name": "22222222-2222-4222-8222-222222222222", "group": 6}]}',
+      1,
+      /group 6 belongs to another device/,
+    ],
+    [
+      '{"op": "machine", "devices": [{"bus": "pci", "model": "ism", "name": "0001:00:00.0", "group": 3}, {"bus": "pci", "model": "edu", "name": "0000:00:01.0", "group": 3}]}',
+      1,
+      /group 3 belongs to another device/,
+    ],
   ])('%s is malformed', async (text, line, reason) => {
     await expect(run(text)).rejects.toMatchObject({ name: 'ScriptError', line, reason: expect.stringMatching(reason) });
   });

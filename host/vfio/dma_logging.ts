@@ -17,8 +17,10 @@ import type { VfioDevice } from './device.ts';
 import { checkFeature } from './feature.ts';
 import type { FeatureRequest, LogRange, VfioLogOps } from './ops.ts';
 import type { Task } from './task.ts';
+import type { UserArg } from './user.ts';
 
 const LIMIT = 1n << 64n;
+const PAGE = BigInt(PAGE_SIZE_4K);
 const MAX_RANGES = PAGE_SIZE_4K / VfioDeviceFeatureDmaLoggingRange.size;
 const u64 = (value: bigint): bigint => BigInt.asUintN(64, value);
 
@@ -84,19 +86,27 @@ function report(device: VfioDevice, log: VfioLogOps, task: Task, feature: Featur
   const user = task.pointer(bitmap);
   let fault = false;
   const result = log.readAndClear(device, iova, length, (at, size) => {
-    const first = (at - iova) / pageSize;
-    const last = (at + size - 1n - iova) / pageSize;
-    for (let bit = first; bit <= last && !fault; bit++) {
-      const byte = user.copyIn(Number(bit >> 3n), 1);
-      if (byte === null) fault = true;
-      else {
-        byte[0]! |= 1 << Number(bit & 7n);
-        fault = !user.copyOut(Number(bit >> 3n), byte);
-      }
-    }
+    fault ||= !setBits(user, Number((at - iova) / pageSize), Number((at + size - 1n - iova) / pageSize));
   });
   if (result < 0) return task.fail(-result, 'the device has no log to report');
   return fault ? task.fail(EFAULT, 'the bitmap is not writable') : 0;
+}
+
+/** Sets bits [first, last] of a user's bitmap, a page of it at a time. @returns false: part of it is not accessible. */
+function setBits(user: UserArg, first: number, last: number): boolean {
+  const bitOf = (byte: number) => 8 * byte;
+  const end = Math.floor(last / 8) + 1;
+  for (let from = Math.floor(first / 8); from < end; ) {
+    const size = Math.min(PAGE_SIZE_4K, end - from);
+    const bytes = user.copyIn(from, size);
+    if (bytes === null) return false;
+    const begin = Math.max(0, first - bitOf(from));
+    const stop = Math.min(bitOf(size), last + 1 - bitOf(from));
+    for (let bit = begin; bit < stop; bit++) bytes[bit >> 3]! |= 1 << (bit & 7);
+    if (!user.copyOut(from, bytes)) return false;
+    from += size;
+  }
+  return true;
 }
 
 /**
@@ -116,11 +126,13 @@ export function combineRanges(ranges: readonly LogRange[], max: number): LogRang
   return sorted;
 }
 
-/** The log of a device that notes its own writes. `limit` ranges fit into the hardware; more are joined. */
+/**
+ * The log of a device that notes its own writes. `limit` ranges fit into the hardware; more are joined. It is kept by 4 KiB whatever page size was asked
+ * for: a report may then be of any size and place, and clears no more than it shows.
+ */
 export class DmaLog {
   readonly #limit: number;
   #ranges: LogRange[] | null = null;
-  #pageSize = BigInt(PAGE_SIZE_4K);
   readonly #dirty = new Set<bigint>();
 
   constructor(limit: number = MAX_RANGES) {
@@ -131,15 +143,14 @@ export class DmaLog {
     return this.#ranges !== null;
   }
 
-  /** @returns the page size in force, or -EINVAL: logging is on, or no such page size. */
+  /** @returns the page size in force (the asked one, 4 KiB at least), or -EINVAL: logging is on, or no such page size. */
   start(ranges: readonly LogRange[], pageSize: bigint): bigint {
     if (this.#ranges !== null || pageSize <= 0n || (pageSize & (pageSize - 1n)) !== 0n) return BigInt(-EINVAL);
     this.#ranges = combineRanges(
       ranges.filter((range) => range.length > 0n),
       this.#limit,
     );
-    this.#pageSize = pageSize < BigInt(PAGE_SIZE_4K) ? BigInt(PAGE_SIZE_4K) : pageSize;
-    return this.#pageSize;
+    return pageSize < PAGE ? PAGE : pageSize;
   }
 
   stop(): number {
@@ -155,7 +166,7 @@ export class DmaLog {
     for (const range of this.#ranges) {
       const from = iova > range.iova ? iova : range.iova;
       const to = end < range.iova + range.length ? end : range.iova + range.length;
-      for (let page = from - (from % this.#pageSize); page < to; page += this.#pageSize) this.#dirty.add(page);
+      for (let page = from & ~(PAGE - 1n); page < to; page += PAGE) this.#dirty.add(page);
     }
   }
 
@@ -163,11 +174,13 @@ export class DmaLog {
   readAndClear(iova: bigint, length: bigint, mark: (iova: bigint, length: bigint) => void): number {
     if (this.#ranges === null) return -EINVAL;
     for (const page of [...this.#dirty].sort((a, b) => (a < b ? -1 : 1))) {
-      const next = page + this.#pageSize;
-      if (next <= iova || page >= iova + length) continue;
+      const next = page + PAGE;
+      const end = iova + length;
+      if (next <= iova || page >= end) continue;
       const from = page < iova ? iova : page;
-      mark(from, (next > iova + length ? iova + length : next) - from);
-      this.#dirty.delete(page);
+      mark(from, (next > end ? end : next) - from);
+      // A page that sticks out of the range is somebody else's too.
+      if (page >= iova && next <= end) this.#dirty.delete(page);
     }
     return 0;
   }

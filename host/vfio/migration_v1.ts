@@ -58,9 +58,10 @@ export class MigrationRegion {
   #restarts = 0;
   #saving: SavingFile | null = null;
   #resuming: ResumingFile | null = null;
-  /** Saving: an iteration is open (pending_bytes was read); bytes of the buffer that was handed out, -1 without one. */
+  /** Saving: an iteration is open (pending_bytes was read); bytes of the buffer that was handed out, -1 without one; how many of them were read. */
   #iterating = false;
   #buffered = -1;
+  #fetched = 0;
   #drained = false;
   /** Resuming: data_offset was read; bytes written to the window since. */
   #offered = false;
@@ -148,7 +149,7 @@ export class MigrationRegion {
 
   /** Reading pending_bytes: the last buffer is confirmed, an iteration begins. */
   #iterate(): number {
-    this.#buffered = -1;
+    this.#confirm();
     this.#iterating = true;
     if (this.#drained) return 0;
     const pending = this.#saving?.pending ?? 0;
@@ -163,13 +164,21 @@ export class MigrationRegion {
     const bytes = this.#saving?.peek(this.#window.length) ?? new Uint8Array(0);
     this.#window.set(bytes);
     this.#buffered = bytes.length;
-    this.#saving?.consume(bytes.length);
+    this.#fetched = 0;
     return true;
+  }
+
+  /** The user has the buffer: it is out of the stream. One that was offered and not read stays in it. */
+  #confirm(): void {
+    if (this.#buffered > 0) this.#saving?.consume(this.#buffered);
+    this.#buffered = -1;
   }
 
   #readData(position: number, buffer: UserBuffer): Uint8Array | null {
     const at = position - DATA;
-    if (at + buffer.length > Math.max(0, this.#buffered)) return null;
+    const end = at + buffer.length;
+    if (end > Math.max(0, this.#buffered)) return null;
+    if (at <= this.#fetched) this.#fetched = Math.max(this.#fetched, end);
     return this.#window.slice(at, at + buffer.length);
   }
 
@@ -201,6 +210,8 @@ export class MigrationRegion {
     const before = this.state;
     if (V2[wanted] === undefined || before === ERROR) return -EINVAL;
     if (wanted === before) return 0;
+    // A buffer that was read to its end counts, also when the state changes before pending_bytes confirms it.
+    if (this.#buffered > 0 && this.#fetched === this.#buffered) this.#confirm();
     // v2 has no way from STOP_COPY back to pre-copy: the old transfer ends first.
     if (before === SAVING && wanted === (SAVING | RUNNING)) this.#walk(VFIO_DEVICE_STATE_STOP);
     const result = this.#walk(this.#target(wanted));

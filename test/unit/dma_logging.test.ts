@@ -79,6 +79,35 @@ describe('DMA logging', () => {
     expect(u.bits(4)).toEqual([0, 0, 0, 0]);
   });
 
+  it('REPORT of a part clears that part only, whatever page size was logged with', async () => {
+    const u = await user();
+    expect(u.start([[0n, 0x400000n]], 0x200000n)).toBe(0);
+    u.device.log.note(0x3000n, 0x2000);
+    expect(u.report(0n, 0x4000n)).toBe(0);
+    expect(u.bits(2)).toEqual([0x08, 0]);
+    expect(u.report(0x4000n, 0x4000n, 0x2000n)).toBe(0);
+    expect(u.bits(2)).toEqual([0x09, 0]);
+    u.task.mm.write(u.bitmap, new Uint8Array(2));
+    expect(u.report(0n, 0x400000n, 0x200000n)).toBe(0);
+    expect(u.bits(2)).toEqual([0, 0]);
+    // A range that begins or ends inside a page shows it and leaves it to the next one.
+    u.device.log.note(0x5000n, 1);
+    expect(u.report(0x5800n, 0x1000n)).toBe(0);
+    expect(u.report(0x5000n, 0x1000n)).toBe(0);
+    expect(u.bits(1)).toEqual([0x01]);
+  });
+
+  it('REPORT sets runs of bits across pages of the bitmap', async () => {
+    const u = await user();
+    u.start([[0n, 0x20000000n]]);
+    u.device.log.note(0n, 1);
+    u.device.log.note(0x7ff8000n, 0x10000);
+    expect(u.report(0n, 0x10000000n)).toBe(0);
+    const bytes = new Uint8Array(0x2000);
+    u.task.mm.read(u.bitmap, bytes);
+    expect([bytes[0], bytes[0xfff], bytes[0x1000], bytes[0x1001]]).toEqual([1, 0xff, 0xff, 0]);
+  });
+
   it('REPORT checks page size, end of the address space, and faults only where a bit is set', async () => {
     const u = await user();
     u.start([[0n, 0x20000n]]);

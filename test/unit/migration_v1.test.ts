@@ -137,6 +137,36 @@ describe('the older migration region', () => {
     expect(target.state()).toBe(RUNNING);
   });
 
+  it('011 to 010 in the middle of an iteration loses no buffer and doubles none', async () => {
+    for (const fetch of [false, true]) {
+      const source = await user();
+      const target = await user();
+      source.device.regs.set([9, 8, 7]);
+      source.set(PRE_COPY);
+      expect(source.u64(8)).toBeGreaterThan(0);
+      source.u64(16);
+      const size = source.u64(24) as number;
+      const first = fetch ? [source.read(32, size) as Uint8Array] : [];
+      expect(source.set(SAVING)).toBe(4);
+      target.set(RESUMING);
+      for (const chunk of [...first, ...source.buffers()]) expect(target.load(chunk)).toBe(8);
+      expect(target.set(RUNNING)).toBe(4);
+      expect(target.device.regs).toEqual(source.device.regs);
+    }
+  });
+
+  it('a refused state leaves the buffer that was offered as it is', async () => {
+    const u = await user();
+    u.set(SAVING);
+    u.u64(8);
+    u.u64(16);
+    const whole = u.read(32, WINDOW);
+    expect(u.set(7)).toBe(-EINVAL);
+    expect(u.read(32, WINDOW)).toEqual(whole);
+    expect(u.set(SAVING)).toBe(4);
+    expect(u.u64(24)).toBe(WINDOW);
+  });
+
   it('pre-copy works, and has nothing to say, on a device without it', async () => {
     const u = await user(1);
     expect(u.set(PRE_COPY)).toBe(4);

@@ -1,6 +1,7 @@
 // edu and pci-msix migrate with their variant driver: DMA in flight, lines, the log of their writes. Source: spec migration sections B, C; spec edu.
 import { describe, expect, it } from 'vitest';
 import { EINVAL, ENOTTY } from '../../assembly/abi.ts';
+import type { MigratablePciDevice } from '../../host/drivers/pci/migratable.ts';
 import { linkPair } from '../../host/migration/link.ts';
 import { Migration } from '../../host/migration/migration.ts';
 import type { MigrationGuest } from '../../host/migration/types.ts';
@@ -158,6 +159,18 @@ describe('PCI functions migrate', () => {
     ]);
     expect([...source.vfio.view(source.ram.address + 0x5000n, 16)]).toEqual(Array(16).fill(7));
     expect([...target.vfio.view(target.ram.address + 0x5000n, 16)]).toEqual(Array(16).fill(7));
+  });
+
+  it('a view of memory that the function writes through is in its log as a copy is', async () => {
+    const m = await openMachine([EDU]);
+    const device = [...m.vfio.kernel.nodes.values()].find(({ name }) => name === EDU.name) as MigratablePciDevice;
+    write(m, 0, COMMAND, 6, 2);
+    device.log.start([{ iova: 0n, length: 0x10000n }], 0x1000n);
+    expect(device.hw.dma.view(0x3000n, 8, false)).not.toBeNull();
+    expect(device.hw.dma.view(0x5ff8n, 16, true)).not.toBeNull();
+    const dirty: bigint[] = [];
+    device.log.readAndClear(0n, 0x10000n, (iova) => dirty.push(iova));
+    expect(dirty).toEqual([0x5000n, 0x6000n]);
   });
 
   it('an interrupt between restore and SET_IRQS waits for its vector', async () => {

@@ -61,6 +61,12 @@ export class MigratablePciDevice extends VfioPciDevice {
     if (write && result >= 0) this.log.note(iova, bytes.length);
     return result;
   }
+
+  override busMasterView(iova: bigint, length: number, write: boolean): Uint8Array | null {
+    const view = super.busMasterView(iova, length, write);
+    if (write && view !== null) this.log.note(iova, length);
+    return view;
+  }
 }
 
 const migration: VfioMigrationOps<MigratablePciDevice> = {

@@ -110,6 +110,7 @@ export class ChannelProgram implements TransferOwner {
   /** Halted or cleared: nothing of it is heard again; CCW address and residual count stay as they were at that moment. */
   abandon(): void {
     if (this.#transfer !== null) this.residual = this.#transfer.remaining;
+    this.#transfer?.close();
     this.state = 'done';
     this.#transfer = null;
   }
@@ -127,6 +128,7 @@ export class ChannelProgram implements TransferOwner {
       return;
     }
     this.resumePending = false;
+    if (!this.#takesControl(ccw)) return;
     const transfer = new CommandTransfer(this, ccw, this.#first);
     const { first } = transfer;
     this.#first = false;
@@ -142,7 +144,7 @@ export class ChannelProgram implements TransferOwner {
   chainData(): FetchedCcw | null {
     const ccw = this.#fetch(true);
     if (ccw === null && this.#transfer !== null) this.#transfer.check = this.channelStatus;
-    return ccw;
+    return ccw !== null && this.#takesControl(ccw) ? ccw : null;
   }
 
   /** Fetches the CCW at `#next`, following one TIC. Null after a program check, which is then in `channelStatus`. */
@@ -177,7 +179,12 @@ export class ChannelProgram implements TransferOwner {
     // Modified IDAWs are not offered by this subchannel (docs/gaps.md).
     if ((flags & CCW_MIDA) !== 0) return false;
     if (count === 0 && (!format1 || chainingData || (flags & CCW_CD) !== 0)) return false;
-    if ((flags & CCW_PCI) !== 0) this.#listener.intermediate(this, 'pci');
+    return true;
+  }
+
+  /** The CCW takes control. @returns false: the owner, who heard of it, has ended the program. */
+  #takesControl(ccw: FetchedCcw): boolean {
+    if ((ccw.flags & CCW_PCI) !== 0) this.#listener.intermediate(this, 'pci');
     return this.state !== 'done';
   }
 
@@ -211,6 +218,7 @@ export class ChannelProgram implements TransferOwner {
       channelStatus: this.channelStatus,
       residual: this.residual,
     });
+    transfer.close();
     const alert = isAlert(this.unitStatus, this.channelStatus);
     const working = (end.unitStatus & (CHANNEL_END | DEVICE_END)) === CHANNEL_END;
     // Chaining takes device end; a command that ends without (nor channel end) was broken off.

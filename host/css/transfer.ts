@@ -1,7 +1,17 @@
 // The data of one command on the channel's side: counts, data chaining, skipping, and the walk over the data areas. What the device gets of it
 // is the face in device.ts.
 import type { Core } from '../core.ts';
-import { CCW_CC, CCW_CD, CCW_SKIP, CCW_SLI, type Ccw, CHANNEL_END, type Direction, direction } from './cio.ts';
+import {
+  CCW_CC,
+  CCW_CD,
+  CCW_SKIP,
+  CCW_SLI,
+  type Ccw,
+  CHANNEL_END,
+  type Direction,
+  direction,
+  INTERFACE_CONTROL_CHECK,
+} from './cio.ts';
 import type { CommandEnd, Transfer } from './device.ts';
 import { DataArea, type StorageRules } from './storage.ts';
 
@@ -94,6 +104,11 @@ export class CommandTransfer implements Transfer {
 
   end(end: CommandEnd): void {
     this.#owner.end(this, end);
+  }
+
+  /** The command has ended, or was halted or cleared: a device that still moves data reaches nothing, whoever has the storage by now. */
+  close(): void {
+    this.check = INTERFACE_CONTROL_CHECK;
   }
 
   deviceEnd(unitStatus: number, sense?: Uint8Array): void {

@@ -300,6 +300,18 @@ describe('interruptions on the way', () => {
     ]);
   });
 
+  it('PCI in a CCW that suspends: its interruption comes when it takes control, once', async () => {
+    const b = await bench(drive(4).device);
+    const { program, data } = place(b);
+    putCcws(b.core, program, [{ command: READ, flags: CCW_SUSPEND | CCW_PCI, count: 4, address: data }]);
+    b.run(program, ORB_FORMAT1 | ORB_SUSPEND);
+    expect(b.irbs.map((irb) => [irb.word0 & 0xfff, irb.channelStatus])).toEqual([[0x029, 0]]);
+    expect(b.subchannel.rsch()).toBe(0);
+    b.core.u8[program + 1] = CCW_PCI;
+    b.clock.advance(0);
+    expect(b.irbs.slice(1).map((irb) => irb.channelStatus)).toEqual([0x80, 0]);
+  });
+
   it('initial status: with the ORB bit, an intermediate interruption with the zero condition code', async () => {
     const b = await bench(drive(4).device);
     putCcws(b.core, b.base, [{ command: CMD_NOP }]);
@@ -416,5 +428,31 @@ describe('long programs', () => {
     late!.end(ended);
     expect(b.irbs[0]).toMatchObject({ unitStatus: ENDED, residual: 0 });
     expect(b.bytes(data, 4)).toEqual([9, 9, 9, 9]);
+  });
+
+  it.each(['ended', 'cleared'])('a command that has %s reaches no storage any more', async (how) => {
+    let late: Transfer | undefined;
+    const b = await bench(
+      device({
+        [READ]: (transfer: Transfer) => {
+          late ??= transfer;
+          return null;
+        },
+      }),
+    );
+    const { program, data } = place(b);
+    putCcws(b.core, program, [
+      { command: READ, flags: CCW_CD, count: 4, address: data },
+      { command: READ, count: 4, address: data },
+    ]);
+    b.subchannel.ssch(makeOrb(program));
+    b.clock.advance(0);
+    if (how === 'ended') late!.end(ended);
+    else b.subchannel.csch();
+    b.clock.advance(0);
+    b.subchannel.ssch(makeOrb(program));
+    b.clock.advance(0);
+    expect([late!.more, late!.store(Uint8Array.of(9, 9, 9, 9))]).toEqual([false, 0]);
+    expect(b.bytes(data, 4)).toEqual([0, 0, 0, 0]);
   });
 });

@@ -4,6 +4,7 @@ import { EBUSY, EFAULT, EINVAL, ENOENT, ENOTTY, EOPNOTSUPP } from '../../assembl
 import { IOMMU_OPTION_OP_GET } from '../uapi/constants.ts';
 import type { VfioDevice } from './device.ts';
 import { VfioFile } from './file.ts';
+import type { Group } from './group.ts';
 import { Ioas } from './ioas.ts';
 import { COMMANDS, checkZero } from './iommufd_commands.ts';
 import { compatIoctl } from './iommufd_compat.ts';
@@ -19,6 +20,7 @@ type IommufdObject =
   | { readonly kind: 'device'; readonly device: VfioDevice; attached: number };
 
 type IoasObject = IommufdObject & { kind: 'ioas' };
+type DeviceObject = IommufdObject & { kind: 'device' };
 
 const FIRST_COMMAND = 0x80;
 
@@ -85,8 +87,10 @@ export class IommufdFile extends VfioFile {
   }
 
   /**
-   * Gives a bound device the address space (or page table) `id`; an earlier one is left once the new one is in place.
-   * @returns the id of what it is attached to; -ENOENT no such object; -EINVAL not one to attach to; the address space's errno.
+   * Gives a bound device the address space (or page table) `id`; an earlier one is left once the new one is in place. Functions of one group
+   * cannot be told apart by their unit: what one of them is attached to, the others share, and a change moves them all.
+   * @returns the id of what it is attached to; -ENOENT no such object; -EINVAL not one to attach to, or another function of the group is
+   * attached elsewhere; the address space's errno.
    */
   attach(device: VfioDevice, id: number, task: Task): number {
     const target = this.#objects.get(id);
@@ -96,14 +100,19 @@ export class IommufdFile extends VfioFile {
     if (target.kind === 'device' || (target.kind === 'hwpt' && target.unit !== unit))
       return task.fail(unit === null ? ENOENT : EINVAL, `object ${id} is not an address space for this device`);
     const ioasId = target.kind === 'hwpt' ? target.ioas : id;
-    const space = this.#objects.get(ioasId) as IoasObject;
-    if (device.dma === space.ioas) return self.attached;
-    const attached = space.ioas.attach(unit, task);
+    const { ioas } = this.#objects.get(ioasId) as IoasObject;
+    if (device.dma === ioas) return self.attached;
+    const others = unit === null ? [] : this.#attachedOf(device.group).filter((other) => other !== self);
+    if (self.attached === 0 && others.some((other) => other.device.dma !== ioas))
+      return task.fail(EINVAL, `another function of group ${device.group.name} is attached elsewhere`);
+    const attached = ioas.attach(unit, task);
     if (attached < 0) return attached;
-    this.detach(device);
-    device.setDma(space.ioas);
-    space.users++;
-    self.attached = unit === null ? ioasId : this.#pageTable(ioasId, unit);
+    const moving = self.attached === 0 ? [] : others;
+    this.#move(self, ioasId, unit);
+    for (const other of moving) {
+      ioas.attach(unit, task);
+      this.#move(other, ioasId, unit);
+    }
     return self.attached;
   }
 
@@ -150,6 +159,22 @@ export class IommufdFile extends VfioFile {
   protected override release(): void {
     for (const object of this.#objects.values()) if (object.kind === 'ioas') object.ioas.release();
     this.#objects.clear();
+  }
+
+  #attachedOf(group: Group): DeviceObject[] {
+    return [...this.#objects.values()].filter(
+      (object): object is DeviceObject =>
+        object.kind === 'device' && object.attached !== 0 && object.device.group === group,
+    );
+  }
+
+  /** Puts a device behind an address space that has taken it already. */
+  #move(object: DeviceObject, ioasId: number, unit: HwIommu | null): void {
+    const space = this.#objects.get(ioasId) as IoasObject;
+    this.detach(object.device);
+    object.device.setDma(space.ioas);
+    space.users++;
+    object.attached = unit === null ? ioasId : this.#pageTable(ioasId, unit);
   }
 
   #pageTable(ioas: number, unit: HwIommu): number {

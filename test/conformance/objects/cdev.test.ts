@@ -159,6 +159,30 @@ describe('device node: ATTACH and DETACH', () => {
     expect(attach(vfio, fd, second)).toBe(-ENOENT);
   });
 
+  it('functions of one group share one translation: a second joins the first or is refused, a change moves both', async () => {
+    const { vfio, hw } = await objects();
+    const twin = new NotedDevice(vfio.kernel, 'twin');
+    vfio.kernel.registerDevice(twin, '1', 'iommu', UNIT);
+    const iommufd = vfio.open('/dev/iommu');
+    const [first, second] = [ioas(vfio, iommufd), ioas(vfio, iommufd)];
+    const [a, b] = [vfio.open(HW), vfio.open(`/dev/vfio/devices/vfio${twin.node}`)];
+    for (const fd of [a, b]) bind(vfio, fd, iommufd);
+    expect(attach(vfio, a, first)).toBe(0);
+    expect(attach(vfio, b, second)).toBe(-EINVAL);
+    expect(twin.dma).toBeNull();
+    expect(attach(vfio, b, first)).toBe(0);
+    expect(twin.dma).toBe(hw.dma);
+    const before = hw.dma;
+    expect(attach(vfio, b, second)).toBe(0);
+    expect(hw.dma).toBe(twin.dma);
+    expect(hw.dma).not.toBe(before);
+    vfio.ioctl(iommufd, IOMMU_DESTROY, new IommuDestroy({ id: first }));
+    vfio.ioctl(a, VFIO_DEVICE_DETACH_IOMMUFD_PT, new VfioDeviceDetachIommufdPt());
+    expect(twin.dma).not.toBeNull();
+    vfio.exit();
+    expect(vfio.core.liveBytes).toBe(0);
+  });
+
   it('ATTACH answers with a page table behind hardware, with the address space itself for a mediated device', async () => {
     const { vfio } = await objects();
     const iommufd = vfio.open('/dev/iommu');

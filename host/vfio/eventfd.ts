@@ -16,6 +16,7 @@ export class EventFd extends VfioFile implements AsyncIterable<bigint> {
   readonly semaphore: boolean;
   #count: bigint;
   #listeners = new Set<(count: bigint) => void>();
+  #telling = false;
   #closeListeners = new Set<() => void>();
   #waiters: Array<() => void> = [];
 
@@ -32,8 +33,22 @@ export class EventFd extends VfioFile implements AsyncIterable<bigint> {
   /** Adds `n` and wakes whoever waits; a counter that would overflow stays at 2^64 - 1 (eventfd(2), "overflow"). */
   signal(n = 1n): void {
     this.#count = this.#count + n > OVERFLOW ? OVERFLOW : this.#count + n;
-    for (const listener of [...this.#listeners]) listener(this.#count);
+    this.#tell();
     if (this.#count > 0n) for (const wake of this.#waiters.splice(0)) wake();
+  }
+
+  /**
+   * The last one to listen hears first, as in a kernel's wait queue. A signal that a listener causes only counts: an eventfd that a device signals
+   * and that writes to that device must not go round for ever.
+   */
+  #tell(): void {
+    if (this.#telling) return;
+    this.#telling = true;
+    try {
+      for (const listener of [...this.#listeners].reverse()) listener(this.#count);
+    } finally {
+      this.#telling = false;
+    }
   }
 
   /** Takes the counter (or 1 of it with semaphore semantics); null when it is 0. */

@@ -25,11 +25,11 @@ function feature({ vfio, fd }: Opened, flags: number, data: number[] = []): numb
 }
 const toState = (opened: Opened, state: number) => feature(opened, 0x20002, [state, -1]);
 
-const arm = ({ vfio, fd }: Opened, data: number, eventfd: number) =>
+const arm = ({ vfio, fd }: Opened, data: number, eventfd: number, register = LIVENESS) =>
   vfio.ioctlRaw(
     fd,
     VFIO_DEVICE_IOEVENTFD,
-    new VfioDeviceIoeventfd({ flags: 4, offset: BigInt(LIVENESS), data: BigInt(data), fd: eventfd }),
+    new VfioDeviceIoeventfd({ flags: 4, offset: BigInt(register), data: BigInt(data), fd: eventfd }),
   );
 
 /** An edu with INTx bound to `e` and unmasked through `u`. */
@@ -96,6 +96,31 @@ describe('an ioeventfd', () => {
     expect(feature(opened, 0x20003)).toBe(0);
     opened.vfio.write(e, word(1n));
     expect(get(opened, LIVENESS)).toBe(~0x55 >>> 0);
+  });
+
+  it('that raises the interrupt which signals it does not go round for ever', async () => {
+    const opened = await openDevice(1, EDU);
+    const { vfio } = opened;
+    const e = vfio.eventfd();
+    set(opened, CONFIG + 4n, 6, 2);
+    setIrqs(opened, { flags: EVENTFD | TRIGGER, index: 1, fds: [e] });
+    expect(arm(opened, 1, e, RAISE)).toBe(0);
+    vfio.write(e, word(1n));
+    expect(get(opened, 0x24)).toBe(1);
+    expect(taken(opened, e)).toBe(1);
+    set(opened, ACKNOWLEDGE, 1);
+    set(opened, RAISE, 2);
+    expect(get(opened, 0x24)).toBe(3);
+  });
+
+  it('beside another of the same eventfd comes first when it was made last', async () => {
+    const opened = await openDevice(1, EDU);
+    const e = opened.vfio.eventfd();
+    set(opened, CONFIG + 4n, 2, 2);
+    expect([arm(opened, 1, e), arm(opened, 2, e)]).toEqual([0, 0]);
+    opened.vfio.write(e, word(1n));
+    expect(get(opened, LIVENESS)).toBe(~1 >>> 0);
+    expect(taken(opened, e)).toBe(0);
   });
 
   it('is dropped and counted while the device is stopped', async () => {

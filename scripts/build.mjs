@@ -1,6 +1,5 @@
 // Builds the package: the core (AssemblyScript -> host/core.wasm), its packed twin for ./inline, the host (esbuild -> dist/), and with
-// `--types` the declarations (tsc -> build/types, rolled into dist/host/index.d.ts). `--if-needed` skips what is newer than every
-// source. `--core` stops after the core.
+// `--types` the declarations (tsc -> build/types, rolled into dist/host/index.d.ts). `--if-needed` skips what is newer than every source. `--core` stops after the core.
 import { spawnSync } from 'node:child_process';
 import {
   copyFileSync,
@@ -86,7 +85,7 @@ if (!coreOnly && (!ifNeeded || age('dist/.built') < hostSources)) {
   copyFileSync(join(root, 'host/core.wasm'), join(root, 'dist/host/core.wasm'));
   writeFileSync(join(root, 'dist/.built'), '');
 }
-if (types) {
+if (types && (!ifNeeded || age('dist/host/index.d.ts') < hostSources)) {
   // One file of declarations for all entries: what the public names need and nothing else.
   rmSync(join(root, 'build/types'), { recursive: true, force: true });
   run('typescript/bin/tsc', ['-p', 'tsconfig.build.json']);
@@ -94,6 +93,7 @@ if (types) {
   const rolled = join(root, 'dist/host/index.d.ts');
   const compact = readFileSync(rolled, 'utf8')
     .replace(/^(?: {4})+/gm, (indent) => '\t'.repeat(indent.length / 4))
+    .replace(/^(export )?declare (interface|type) /gm, '$1$2 ')
     .replace(/\n{2,}/g, '\n');
   writeFileSync(rolled, compact);
 }

@@ -18,14 +18,35 @@ export interface NestedField<C extends StructType> {
   readonly kind: 'struct';
   readonly type: C;
 }
+/** One byte. */
+export interface U8 extends IntField<number> {
+  readonly size: 1;
+}
+/** Two bytes. */
+export interface U16 extends IntField<number> {
+  readonly size: 2;
+}
+/** Four bytes. */
+export interface U32 extends IntField<number> {
+  readonly size: 4;
+}
+/** Four bytes, signed. */
+export interface S32Field extends IntField<number> {
+  readonly size: 4;
+  readonly signed: true;
+}
+/** Eight bytes. */
+export interface U64 extends IntField<bigint> {
+  readonly size: 8;
+}
 export type Field = IntField<number> | IntField<bigint> | BytesField | NestedField<StructType>;
 export type Fields = Readonly<Record<string, Field>>;
 
-export const u8: IntField<number> = { kind: 'int', size: 1, signed: false };
-export const u16: IntField<number> = { kind: 'int', size: 2, signed: false };
-export const u32: IntField<number> = { kind: 'int', size: 4, signed: false };
-export const s32: IntField<number> = { kind: 'int', size: 4, signed: true };
-export const u64: IntField<bigint> = { kind: 'int', size: 8, signed: false };
+export const u8: U8 = { kind: 'int', size: 1, signed: false };
+export const u16: U16 = { kind: 'int', size: 2, signed: false };
+export const u32: U32 = { kind: 'int', size: 4, signed: false };
+export const s32: S32Field = { kind: 'int', size: 4, signed: true };
+export const u64: U64 = { kind: 'int', size: 8, signed: false };
 export const bytes = (size: number): BytesField => ({ kind: 'bytes', size });
 export const nested = <C extends StructType>(type: C): NestedField<C> => ({ kind: 'struct', type });
 

@@ -1,5 +1,7 @@
 // Sizes, offsets, constants and request numbers against what a C compiler measured in the current headers (test/data/uapi).
 import { describe, expect, it } from 'vitest';
+import * as abi from '../../assembly/abi.ts';
+import { errnoName } from '../../host/errno.ts';
 import * as constants from '../../host/uapi/constants.ts';
 import { IOCTL_NUMBERS, ioctlName, OWN_IOCTL_NUMBERS } from '../../host/uapi/ioctl.ts';
 import type { StructType } from '../../host/uapi/struct.ts';
@@ -25,6 +27,15 @@ const GREW = new Set([
 const ours = Object.values(structs as unknown as Record<string, StructType>).filter(
   (type) => type.structName !== 's32',
 );
+
+describe('errno', () => {
+  it('has a name for every number of abi.ts', () => {
+    const errnos = Object.entries(abi).filter(([name]) => /^E[0-9A-Z]+$/.test(name));
+    expect(errnos.length).toBeGreaterThan(25);
+    for (const [name, value] of errnos) expect(errnoName(-value)).toBe(name);
+    expect(errnoName(999)).toBe('E999');
+  });
+});
 
 describe('structures', () => {
   it.each(ours.map((type) => [type.structName, type] as const))('%s', (name, type) => {

@@ -39,7 +39,7 @@ beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'vfio-wasm-'));
   project = join(folder, 'consumer');
   mkdirSync(project);
-  execFileSync('npm', ['run', 'build', '--silent'], { cwd: root, stdio: 'pipe' });
+  execFileSync('node', ['scripts/build.mjs', '--if-needed', '--types'], { cwd: root, stdio: 'pipe' });
   const [packed] = JSON.parse(
     execFileSync('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder], {
       cwd: root,
@@ -124,6 +124,12 @@ createVfio().then((vfio) => console.log('version ' + vfio.ioctl(vfio.open('/dev/
     writeFileSync(join(project, 'cjs.cjs'), text);
     expect(run(project, 'cjs.cjs', []).trim()).toBe('version 0');
   });
+
+  it('works under every Node that it supports', () => {
+    const said = run(root, 'scripts/nodes.mjs', ['--quick', '--tarball', tarball]);
+    if (said.includes('SKIPPED')) console.warn(said);
+    else expect(said.match(/^Node v\d+/gm)).toEqual(['Node v20', 'Node v22', 'Node v24']);
+  }, 300_000);
 
   it('installs a command that explains itself', () => {
     const help = execFileSync(join(project, 'node_modules/.bin/vfio-wasm'), ['--help'], { encoding: 'utf8' });

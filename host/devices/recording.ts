@@ -50,7 +50,7 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 const isHex = (value: unknown): value is string => typeof value === 'string' && /^([0-9a-f]{2})*$/i.test(value);
 const isByte = (value: unknown): boolean => isHex(value) && value.length === 2;
-const isAddress = (value: unknown): boolean => typeof value === 'string' && /^0x[0-9a-f]{1,12}$/i.test(value);
+const isAddress = (value: unknown): boolean => typeof value === 'string' && /^0x0*[0-9a-f]{1,12}$/i.test(value);
 const isCount = (value: unknown): boolean =>
   Number.isInteger(value) && (value as number) >= 0 && (value as number) < 1 << 24;
 

@@ -1,7 +1,7 @@
 // Channel programs recorded from Linux, boot loaders and test programs, replayed end to end: every one equals its recording in CCWs executed,
 // outcome and data, is refused where the sheet says so, or has its reason.
 import { describe, expect, it } from 'vitest';
-import type { RecordedOutcome, Recording } from '../../host/devices/recording.ts';
+import { checkRecording, type RecordedOutcome, type Recording } from '../../host/devices/recording.ts';
 import { createVfio } from '../../host/inline.ts';
 import { type ReplayReport, ReplayRunner } from '../../host/replay/runner.ts';
 import { loadLines } from '../support/data.ts';
@@ -93,6 +93,15 @@ describe('recordings of other shapes', () => {
   });
   const run = async (recording: Recording) => (await ReplayRunner.create(createVfio)).run(recording);
   const READ = '0220001000020000';
+
+  it('addresses may be padded', async () => {
+    const padded = made(
+      [READ],
+      {},
+      { executed: ['0x0000000000010000'], steps: [['0x0000000000010000', '0c', '00', 0]] },
+    );
+    expect([checkRecording(padded), (await run(padded)).ok]).toEqual([undefined, true]);
+  });
 
   it('suspended: stops before the CCW with the flag', async () => {
     const recording = made(

@@ -139,6 +139,7 @@ describe('a machine with a scripted subchannel', () => {
   it.each([
     ['QDIO', { name: NAME, subchannel: '0.0.0042', qdio: true }, /refuses it, ENODEV/],
     ['no bus id', { name: NAME }, /is no bus id/],
+    ['path masks that are none', { name: NAME, subchannel: '0.0.0042', paths: 'zz' }, /paths: "zz" is no mask/],
   ])('refuses %s', async (_name, device, reason) => {
     await expect(script([machine({ model: 'scripted', ...device })])).rejects.toThrow(reason);
   });

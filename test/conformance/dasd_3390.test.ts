@@ -140,6 +140,7 @@ describe('the disk of a machine', () => {
     [{ image: 7 }, /neither bytes nor the path/],
     [{ cylinders: 0 }, /cylinders: 0/],
     [{ blockSize: 60000 }, /block size 60000/],
+    [{ blockSize: -4 }, /block size -4/],
   ])('options that cannot be are refused with the reason: %o', async (options, reason) => {
     await expect(Guest.open(options)).rejects.toThrow(reason);
   });

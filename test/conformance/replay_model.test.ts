@@ -22,6 +22,8 @@ describe('model replay', () => {
   });
 
   it('refuses what is no recording, with the reason', async () => {
+    const none = { devices: [{ bus: 'ccw', model: 'replay', name: '0.0.0100', recordings: {} }] };
+    await expect(createVfio({ machine: none as never })).rejects.toThrow(/0\.0\.0100: recordings: a list is required/);
     await expect(createVfio({ machine: entry([{ name: 'x' }]) })).rejects.toThrow(/0\.0\.0100: recordings: /);
   });
 });

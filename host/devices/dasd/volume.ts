@@ -30,7 +30,7 @@ export class Volume {
   /** A formatted volume of zeros. @throws RangeError cylinders or block size that a 3390 cannot have. */
   static empty(cylinders: number, options: EmptyOptions = {}): Volume {
     const { blockSize = 4096 } = options;
-    const count = blockSize === 0 ? 0 : recordsPerTrack(blockSize);
+    const count = blockSize > 0 ? recordsPerTrack(blockSize) : 0;
     if (!Number.isInteger(blockSize) || blockSize < 0 || (blockSize > 0 && count === 0))
       throw new RangeError(`block size ${blockSize} does not fit on a track`);
     return new Volume(cylinders, { track: (cylinder, head) => formattedTrack(cylinder, head, count, blockSize) });

@@ -40,10 +40,12 @@ export function addSubchannel(context: ModelContext, hardware: SubchannelHardwar
   context.addActions(subchannelActions(hardware));
 }
 
-/** Model `scripted`: a subchannel that answers as a script tells it. Options: `paths` (mask), `qdio`. */
+/** Model `scripted`: a subchannel that answers as a script tells it. Options: `paths` (mask), `qdio`. @throws TypeError an option that cannot be. */
 export const scriptedSubchannel: ModelFactory = (context) => {
   const { description } = context;
   const paths = Number(description['paths'] ?? 0xf0);
+  if (!Number.isInteger(paths) || paths < 0 || paths > 0xff)
+    throw new TypeError(`${description.name}: paths: ${JSON.stringify(description['paths'])} is no mask of eight bits`);
   const qdio = description['qdio'] === true;
   addSubchannel(
     context,

@@ -11,7 +11,9 @@ import { addSubchannel, deviceNumber, subchannelId } from './model.ts';
 export const replaySubchannel: ModelFactory = (context) => {
   const { description, vfio } = context;
   const recordings = new Map<string, Recording>();
-  for (const value of (description['recordings'] as unknown[] | undefined) ?? []) {
+  const list = description['recordings'] ?? [];
+  if (!Array.isArray(list)) throw new TypeError(`${description.name}: recordings: a list is required`);
+  for (const value of list as unknown[]) {
     const wrong = checkRecording(value);
     if (wrong !== undefined) throw new TypeError(`${description.name}: recordings: ${wrong}`);
     recordings.set((value as Recording).name, value as Recording);

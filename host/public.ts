@@ -20,10 +20,10 @@ export type { CkdRecord, Track } from './devices/dasd/track.ts';
 export { type EmptyOptions, type TrackSource, Volume } from './devices/dasd/volume.ts';
 export { type DeviceMemory, DmaPort, type DmaResult, whenDone } from './devices/dma.ts';
 export type { DeviceDescription, MachineDescription } from './devices/model.ts';
+export type { PciBarOptions } from './devices/pci_bar.ts';
 export { PciConfigSpace, type PciIdentity } from './devices/pci_config.ts';
 export {
   type PciBar,
-  type PciBarOptions,
   PciDevice,
   type PciDeviceOptions,
   type PciHost,

@@ -1,7 +1,9 @@
 // A PCI function that is known by a description: its configuration space as bytes, its BARs as regions of storage or of registers. It does
 // nothing of its own; recorded instruction sequences run against it (vectors/insn, machine.json).
+
+import type { PciBarOptions } from './pci_bar.ts';
 import { PCI_CAP_ID_MSIX, PCI_CAP_ID_VNDR, PCI_CAPABILITY_LIST } from './pci_config.ts';
-import { type PciBarOptions, PciDevice, type Width } from './pci_device.ts';
+import { PciDevice, type Width } from './pci_device.ts';
 
 /** A region of a BAR. */
 export interface DescribedRegion {

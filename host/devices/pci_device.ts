@@ -2,6 +2,7 @@
 // its registers do; everything that the PCI specification fixes is here. Drivers see the second half of the class, models the first.
 import { type Clock, systemClock } from '../clock.ts';
 import { type DeviceMemory, DmaPort } from './dma.ts';
+import { checkBars, checkMsix, type PciBarOptions } from './pci_bar.ts';
 import {
   PCI_BASE_ADDRESS_0,
   PCI_CAP_ID_VPD,
@@ -24,19 +25,6 @@ import { Msi, type MsiOptions, Msix, type MsixOptions } from './pci_msi.ts';
 
 /** Width of one register access in bytes. */
 export type Width = 1 | 2 | 4;
-
-/** A BAR as a model asks for it. */
-export interface PciBarOptions {
-  /** Bytes, a power of two: at least 16 for memory, 4 for I/O. */
-  readonly size: number;
-  /** Default `mem32`. A 64-bit BAR takes its own index and the next. */
-  readonly kind?: 'mem32' | 'mem64' | 'io';
-  readonly prefetchable?: boolean;
-  /** Plain storage: the model's read and write are not called. */
-  readonly memory?: boolean;
-  /** Where firmware put it, a multiple of the size. Default a free place. */
-  readonly address?: number;
-}
 
 /** What a function is made of: who it is, its BARs, its capabilities. Everything but the identity has a default of "none". */
 export interface PciDeviceOptions extends PciIdentity {
@@ -82,6 +70,8 @@ export interface PciHost {
 /** Number under which a model sees the VGA ranges. */
 const VGA = 8;
 const VGA_RANGE: PciBar = { index: VGA, size: 0xc0000, kind: 'mem32', prefetchable: false, memory: null };
+/** The address of vital product data has 15 bits. */
+const MAX_VPD = 0x8000;
 const FIRST_FREE_ADDRESS = 0xe0000000;
 
 /**
@@ -125,6 +115,8 @@ export abstract class PciDevice {
     this.rom = options.rom ?? null;
     this.vpd = options.vpd ?? null;
     this.vga = options.vga ?? false;
+    if (this.vpd !== null && (this.vpd.length % 4 !== 0 || this.vpd.length > MAX_VPD))
+      throw new RangeError(`vital product data of ${this.vpd.length} bytes: a multiple of 4, at most ${MAX_VPD}`);
     if (this.vpd !== null) this.config.addCapability(PCI_CAP_ID_VPD, 8);
     this.bars = this.#makeBars(options.bars ?? {});
     this.dma = new DmaPort(() => (this.busMaster ? (this.host?.memory ?? null) : null));
@@ -300,13 +292,12 @@ export abstract class PciDevice {
   }
 
   #makeBars(options: Readonly<Record<number, PciBarOptions>>): Array<PciBar | null> {
+    checkBars(options);
+    if (this.msix !== null) checkMsix(this.msix, options);
     const bars: Array<PciBar | null> = [null, null, null, null, null, null];
     for (const [key, bar] of Object.entries(options)) {
       const index = Number(key);
       const kind = bar.kind ?? 'mem32';
-      const least = kind === 'io' ? 4 : 16;
-      if (bar.size < least || 2 ** Math.round(Math.log2(bar.size)) !== bar.size)
-        throw new RangeError(`BAR ${index}: ${bar.size} is not a power of two of at least ${least}`);
       bars[index] = {
         index,
         size: bar.size,

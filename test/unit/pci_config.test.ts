@@ -171,7 +171,7 @@ describe('configuration space of a user', () => {
   });
 
   it('lets vendor capabilities through but not their header, and nothing into MSI-X control', async () => {
-    const opened = await plug({ msix: { bar: 0, vectors: 4 } }, (config) => {
+    const opened = await plug({ msix: { bar: 0, vectors: 4, pending: 0x800 } }, (config) => {
       const vendor = config.addCapability(0x09, 8);
       config.bytes[vendor + 2] = 8;
       config.writable.fill(0xff, vendor + 3, vendor + 8);

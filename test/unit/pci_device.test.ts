@@ -167,3 +167,30 @@ describe('a PCI function', () => {
     expect([device.dma.open, host.messages.length]).toEqual([0, 1]);
   });
 });
+
+describe('what a function is made of', () => {
+  it.each<[string, Partial<PciDeviceOptions>, RegExp]>([
+    ['a 64-bit BAR over the next one', { bars: { 0: { size: 4096, kind: 'mem64' }, 1: { size: 4096 } } }, /upper half/],
+    ['a 64-bit BAR without a next one', { bars: { 5: { size: 4096, kind: 'mem64' } } }, /upper half/],
+    ['a seventh BAR', { bars: { 6: { size: 4096 } } }, /0 to 5/],
+    ['a size that is no power of two', { bars: { 0: { size: 3000 } } }, /power of two/],
+    ['more than 32 bits reach', { bars: { 0: { size: 2 ** 32 } } }, /at most/],
+    ['more than a region holds', { bars: { 0: { size: 2 ** 41, kind: 'mem64' } } }, /at most/],
+    ['an address beside its size', { bars: { 0: { size: 4096, address: 0x800 } } }, /multiple of its size/],
+    ['MSI-X in a BAR that is not there', { msix: { bar: 1, vectors: 2 } }, /no memory BAR/],
+    ['MSI-X behind the end of its BAR', { bars: { 0: { size: 4096 } }, msix: { bar: 0, vectors: 2 } }, /of 4096/],
+    [
+      'MSI-X tables that overlap',
+      { bars: { 0: { size: 4096 } }, msix: { bar: 0, vectors: 2, pending: 16 } },
+      /overlap/,
+    ],
+    [
+      'an MSI-X table beside a multiple of 8',
+      { bars: { 0: { size: 4096 } }, msix: { bar: 0, vectors: 2, table: 4, pending: 64 } },
+      /multiples of 8/,
+    ],
+    ['vital product data of odd length', { vpd: new Uint8Array(5) }, /multiple of 4/],
+  ])('%s is refused when it is built', (_name, options, why) => {
+    expect(() => new Sample(options)).toThrow(why);
+  });
+});

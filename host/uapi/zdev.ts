@@ -17,6 +17,10 @@ export const VFIO_AP_RAPQ = 1;
 export const VFIO_AP_ZAPQ = 2;
 export const VFIO_AP_AQIC = 3;
 export const VFIO_AP_QCI = 4;
+/** Bytes of the block that VFIO_AP_QCI fills. */
+export const VFIO_AP_QCI_SIZE = 128;
+/** Bytes of a message at most. */
+export const VFIO_AP_MESSAGE_MAX = 1 << 16;
 /** Bit of `control`: AQIC enables; the low 3 bits are the subclass. */
 export const VFIO_AP_AQIC_ENABLE = 0x80000000;
 

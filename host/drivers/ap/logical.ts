@@ -2,18 +2,7 @@
 // descriptor. Only queues of the shadow exist. Requests and structure: uapi/zdev.ts, docs/uapi/ap.md. Source: spec ap section 10.
 import { EFAULT, EINVAL } from '../../../assembly/abi.ts';
 import { AP_RC_MESSAGE_TOO_BIG, AP_RC_NOT_AVAILABLE } from '../../devices/ap/queue.ts';
-import {
-  VFIO_AP_AQIC,
-  VFIO_AP_AQIC_ENABLE,
-  VFIO_AP_DQAP,
-  VFIO_AP_NQAP,
-  VFIO_AP_PQAP,
-  VFIO_AP_QCI,
-  VFIO_AP_RAPQ,
-  VFIO_AP_TAPQ,
-  VFIO_AP_ZAPQ,
-  VfioApOp,
-} from '../../uapi/zdev.ts';
+import * as uapi from '../../uapi/zdev.ts';
 import { EventFdSlot } from '../../vfio/irqs.ts';
 import type { Task } from '../../vfio/task.ts';
 import type { UserArg } from '../../vfio/user.ts';
@@ -21,8 +10,6 @@ import type { ApControl } from '../../vfio/vm.ts';
 import { irqDisable, irqEnable } from './aqic.ts';
 import type { ApDevice, ApQueue } from './device.ts';
 
-const MESSAGE_LIMIT = 1 << 16;
-const QCI_SIZE = 128;
 const ISC_MASK = 7;
 
 const status = (code: number): number => (code << 16) >>> 0;
@@ -51,7 +38,7 @@ export class LogicalGuest implements ApControl {
 
 /** Is this request one of ours? */
 export const isLogicalOp = (request: number): boolean =>
-  request === VFIO_AP_NQAP || request === VFIO_AP_DQAP || request === VFIO_AP_PQAP;
+  request === uapi.VFIO_AP_NQAP || request === uapi.VFIO_AP_DQAP || request === uapi.VFIO_AP_PQAP;
 
 /**
  * One operation. @returns 0 with the status word in the structure, whatever its response code; -EFAULT the argument or a buffer; -EINVAL argsz,
@@ -59,39 +46,39 @@ export const isLogicalOp = (request: number): boolean =>
  * not running answers -EBUSY before it comes here (the gate of host/vfio/access.ts).
  */
 export function logicalOp(device: ApDevice, task: Task, request: number, arg: UserArg): number {
-  const bytes = task.copyArgsz(arg, VfioApOp.size);
+  const bytes = task.copyArgsz(arg, uapi.VfioApOp.size);
   if (typeof bytes === 'number') return bytes;
-  const op = new VfioApOp(bytes);
+  const op = new uapi.VfioApOp(bytes);
   if (op.flags !== 0) return task.fail(EINVAL, `unknown flags 0x${op.flags.toString(16)}`);
   if (op.apqn > 0xffff) return task.fail(EINVAL, `${op.apqn} is no APQN`);
   const result = perform(device, task, request, op);
   return result < 0 ? result : task.copyOut(arg, 0, bytes);
 }
 
-type Op = InstanceType<typeof VfioApOp>;
+type Op = InstanceType<typeof uapi.VfioApOp>;
 
 function perform(device: ApDevice, task: Task, request: number, op: Op): number {
-  if (request === VFIO_AP_PQAP && op.function === VFIO_AP_QCI) return queryConfiguration(device, task, op);
-  if (request === VFIO_AP_PQAP && op.function > VFIO_AP_QCI)
+  if (request === uapi.VFIO_AP_PQAP && op.function === uapi.VFIO_AP_QCI) return queryConfiguration(device, task, op);
+  if (request === uapi.VFIO_AP_PQAP && op.function > uapi.VFIO_AP_QCI)
     return task.fail(EINVAL, `PQAP has no function ${op.function}`);
   const queue = device.shadow.has(op.apqn) ? device.queues.get(op.apqn) : undefined;
   if (queue === undefined) {
     op.status = status(AP_RC_NOT_AVAILABLE);
     return 0;
   }
-  if (request === VFIO_AP_NQAP) return enqueue(queue, task, op);
-  if (request === VFIO_AP_DQAP) return dequeue(queue, task, op);
+  if (request === uapi.VFIO_AP_NQAP) return enqueue(queue, task, op);
+  if (request === uapi.VFIO_AP_DQAP) return dequeue(queue, task, op);
   switch (op.function) {
-    case VFIO_AP_TAPQ:
+    case uapi.VFIO_AP_TAPQ:
       op.status = queue.hardware.tapq();
       return 0;
-    case VFIO_AP_RAPQ:
+    case uapi.VFIO_AP_RAPQ:
       op.status = queue.hardware.rapq();
       return 0;
-    case VFIO_AP_ZAPQ:
+    case uapi.VFIO_AP_ZAPQ:
       op.status = queue.hardware.zapq();
       return 0;
-    case VFIO_AP_AQIC:
+    case uapi.VFIO_AP_AQIC:
       return interruptions(device, queue, task, op);
     default:
       return -EINVAL;
@@ -99,7 +86,7 @@ function perform(device: ApDevice, task: Task, request: number, op: Op): number 
 }
 
 function enqueue(queue: ApQueue, task: Task, op: Op): number {
-  if (op.length > MESSAGE_LIMIT) {
+  if (op.length > uapi.VFIO_AP_MESSAGE_MAX) {
     op.status = status(AP_RC_MESSAGE_TOO_BIG);
     return 0;
   }
@@ -124,7 +111,7 @@ function dequeue(queue: ApQueue, task: Task, op: Op): number {
 }
 
 function interruptions(device: ApDevice, queue: ApQueue, task: Task, op: Op): number {
-  if ((op.control & VFIO_AP_AQIC_ENABLE) === 0) {
+  if ((op.control & uapi.VFIO_AP_AQIC_ENABLE) === 0) {
     op.status = irqDisable(queue);
     return 0;
   }
@@ -143,7 +130,7 @@ function interruptions(device: ApDevice, queue: ApQueue, task: Task, op: Op): nu
 
 /** The configuration as the guest sees it, 128 bytes: the masks at 16, 48 and 80, the highest numbers in front of them. */
 export function configurationOf({ shadow, matrixDevice }: ApDevice): Uint8Array {
-  const info = new Uint8Array(QCI_SIZE);
+  const info = new Uint8Array(uapi.VFIO_AP_QCI_SIZE);
   // Extended addressing, and na, nd.
   info[0] = matrixDevice.bus.apxa ? 0x40 : 0;
   info[2] = matrixDevice.apmMax;
@@ -155,7 +142,7 @@ export function configurationOf({ shadow, matrixDevice }: ApDevice): Uint8Array 
 }
 
 function queryConfiguration(device: ApDevice, task: Task, op: Op): number {
-  const copied = task.buffer(op.addr, QCI_SIZE).copyOut(0, configurationOf(device));
+  const copied = task.buffer(op.addr, uapi.VFIO_AP_QCI_SIZE).copyOut(0, configurationOf(device));
   op.status = 0;
   return copied ? 0 : task.fail(EFAULT, 'the block is not writable');
 }

@@ -1,5 +1,6 @@
 // NQAP, DQAP and PQAP. General register 0 names the queue (low 16 bits) and, for PQAP, the function (bits 32 to 39 from the left); register
 // 1 receives the status word in its low half. Condition code 0 with response code 0, 3 when there is no such queue, else 1.
+import { VFIO_AP_MESSAGE_MAX, VFIO_AP_QCI_SIZE } from '../../uapi/zdev.ts';
 import { type Insn, PGM_ADDRESSING, PGM_SPECIFICATION, ProgramCheck, type Registers } from '../cpu.ts';
 import type { VirtualMachine } from '../machine.ts';
 import { supervisorOnly } from '../zpci/request.ts';
@@ -10,9 +11,6 @@ const RAPQ = 1;
 const ZAPQ = 2;
 const AQIC = 3;
 const QCI = 4;
-const QCI_SIZE = 128;
-/** Longest message the layer moves; the queues refuse earlier. */
-const MESSAGE_LIMIT = 1 << 16;
 
 function finish(registers: Registers, status: number): number {
   registers[1] = ((registers[1] as bigint) & ~0xffffffffn) | BigInt(status >>> 0);
@@ -27,7 +25,8 @@ function evenPairs(insn: Insn): void {
   if (((insn.r1 | insn.r2) & 1) !== 0) throw new ProgramCheck(PGM_SPECIFICATION, 'a register of a pair is odd');
 }
 
-const lengthOf = (value: bigint): number => (value > BigInt(MESSAGE_LIMIT) ? MESSAGE_LIMIT + 1 : Number(value));
+const lengthOf = (value: bigint): number =>
+  value > BigInt(VFIO_AP_MESSAGE_MAX) ? VFIO_AP_MESSAGE_MAX + 1 : Number(value);
 
 /** ENQUEUE: r1 pair = address and length of the message, r2 pair = its identifier (high and low 32 bits). */
 export function nqap(vm: VirtualMachine, insn: Insn, registers: Registers, problem: boolean): number {
@@ -36,7 +35,7 @@ export function nqap(vm: VirtualMachine, insn: Insn, registers: Registers, probl
   const { backend } = vm.ap;
   if (backend === null) return finish(registers, apStatus(AP_NOT_AVAILABLE));
   const length = lengthOf(registers[insn.r1 + 1] as bigint);
-  if (length > MESSAGE_LIMIT) return finish(registers, apStatus(0x15));
+  if (length > VFIO_AP_MESSAGE_MAX) return finish(registers, apStatus(0x15));
   const message = vm.storage.fetch(registers[insn.r1] as bigint, length);
   const psmid = ((registers[insn.r2] as bigint) << 32n) | ((registers[insn.r2 + 1] as bigint) & 0xffffffffn);
   return finish(registers, backend.nqap(queueOf(registers), BigInt.asUintN(64, psmid), message));
@@ -49,7 +48,7 @@ export function dqap(vm: VirtualMachine, insn: Insn, registers: Registers, probl
   const { backend } = vm.ap;
   if (backend === null) return finish(registers, apStatus(AP_NOT_AVAILABLE));
   const address = registers[insn.r2] as bigint;
-  const room = Math.min(lengthOf(registers[insn.r2 + 1] as bigint), MESSAGE_LIMIT);
+  const room = Math.min(lengthOf(registers[insn.r2 + 1] as bigint), VFIO_AP_MESSAGE_MAX);
   vm.storage.check(address, room);
   const { status, psmid, reply } = backend.dqap(queueOf(registers), room);
   if (apResponse(status) === AP_NORMAL) {
@@ -70,8 +69,9 @@ export function pqap(vm: VirtualMachine, _insn: Insn, registers: Registers, prob
   if (fc === QCI) {
     const address = registers[2] as bigint;
     if ((address & 7n) !== 0n) throw new ProgramCheck(PGM_SPECIFICATION, 'the block is not on a doubleword');
-    if (!vm.storage.has(address, QCI_SIZE)) throw new ProgramCheck(PGM_ADDRESSING, 'the block is outside storage');
-    vm.storage.store(address, backend?.qci() ?? new Uint8Array(QCI_SIZE));
+    if (!vm.storage.has(address, VFIO_AP_QCI_SIZE))
+      throw new ProgramCheck(PGM_ADDRESSING, 'the block is outside storage');
+    vm.storage.store(address, backend?.qci() ?? new Uint8Array(VFIO_AP_QCI_SIZE));
     return 0;
   }
   if (backend === null) return finish(registers, apStatus(AP_NOT_AVAILABLE));

@@ -1,23 +1,10 @@
 // The plain executor's side of the AP instructions: the logical queue operations on the descriptor of a matrix device (docs/uapi/ap.md).
 
 import type { VfioProcess } from '../../process.ts';
-import {
-  VFIO_AP_AQIC,
-  VFIO_AP_AQIC_ENABLE,
-  VFIO_AP_DQAP,
-  VFIO_AP_NQAP,
-  VFIO_AP_PQAP,
-  VFIO_AP_QCI,
-  VFIO_AP_RAPQ,
-  VFIO_AP_TAPQ,
-  VFIO_AP_ZAPQ,
-  VfioApOp,
-} from '../../uapi/zdev.ts';
+import * as uapi from '../../uapi/zdev.ts';
 import { AP_NOT_AVAILABLE, type ApBackend, apStatus } from './unit.ts';
 
-const BUFFER_SIZE = 1 << 16;
-const QCI_SIZE = 128;
-const FUNCTIONS = { tapq: VFIO_AP_TAPQ, rapq: VFIO_AP_RAPQ, zapq: VFIO_AP_ZAPQ } as const;
+const FUNCTIONS = { tapq: uapi.VFIO_AP_TAPQ, rapq: uapi.VFIO_AP_RAPQ, zapq: uapi.VFIO_AP_ZAPQ } as const;
 
 export class VfioApBackend implements ApBackend {
   readonly #process: VfioProcess;
@@ -33,39 +20,43 @@ export class VfioApBackend implements ApBackend {
     this.#process = process;
     this.#device = device;
     this.#interrupt = interrupt;
-    this.#buffer = process.mmap(BUFFER_SIZE);
+    this.#buffer = process.mmap(uapi.VFIO_AP_MESSAGE_MAX);
   }
 
   nqap(apqn: number, psmid: bigint, message: Uint8Array): number {
-    if (message.length <= BUFFER_SIZE) this.#process.view(this.#buffer, message.length).set(message);
-    return this.#do(VFIO_AP_NQAP, { apqn, psmid, addr: this.#buffer, length: message.length }).status;
+    if (message.length <= uapi.VFIO_AP_MESSAGE_MAX) this.#process.view(this.#buffer, message.length).set(message);
+    return this.#do(uapi.VFIO_AP_NQAP, { apqn, psmid, addr: this.#buffer, length: message.length }).status;
   }
 
   dqap(apqn: number, room: number): { status: number; psmid: bigint; reply: Uint8Array } {
-    const op = this.#do(VFIO_AP_DQAP, { apqn, addr: this.#buffer, length: Math.min(room, BUFFER_SIZE) });
+    const op = this.#do(uapi.VFIO_AP_DQAP, {
+      apqn,
+      addr: this.#buffer,
+      length: Math.min(room, uapi.VFIO_AP_MESSAGE_MAX),
+    });
     return { status: op.status, psmid: op.psmid, reply: this.#process.view(this.#buffer, op.length).slice() };
   }
 
   control(operation: 'tapq' | 'rapq' | 'zapq', apqn: number): number {
-    return this.#do(VFIO_AP_PQAP, { apqn, function: FUNCTIONS[operation] }).status;
+    return this.#do(uapi.VFIO_AP_PQAP, { apqn, function: FUNCTIONS[operation] }).status;
   }
 
   aqic(apqn: number, enable: boolean, nib: bigint, isc: number): number {
-    const control = enable ? (VFIO_AP_AQIC_ENABLE | isc) >>> 0 : 0;
+    const control = enable ? (uapi.VFIO_AP_AQIC_ENABLE | isc) >>> 0 : 0;
     const eventfd = enable ? this.#eventfd(isc) : -1;
-    return this.#do(VFIO_AP_PQAP, { apqn, function: VFIO_AP_AQIC, addr: nib, control, eventfd }).status;
+    return this.#do(uapi.VFIO_AP_PQAP, { apqn, function: uapi.VFIO_AP_AQIC, addr: nib, control, eventfd }).status;
   }
 
   qci(): Uint8Array {
-    this.#do(VFIO_AP_PQAP, { function: VFIO_AP_QCI, addr: this.#buffer });
-    return this.#process.view(this.#buffer, QCI_SIZE).slice();
+    this.#do(uapi.VFIO_AP_PQAP, { function: uapi.VFIO_AP_QCI, addr: this.#buffer });
+    return this.#process.view(this.#buffer, uapi.VFIO_AP_QCI_SIZE).slice();
   }
 
   close(): void {
     this.#process.closeRaw(this.#device);
     for (const fd of this.#eventfds.values()) this.#process.closeRaw(fd);
     this.#eventfds.clear();
-    this.#process.munmapRaw(this.#buffer, BUFFER_SIZE);
+    this.#process.munmapRaw(this.#buffer, uapi.VFIO_AP_MESSAGE_MAX);
   }
 
   #eventfd(isc: number): number {
@@ -88,8 +79,8 @@ export class VfioApBackend implements ApBackend {
       control?: number;
       eventfd?: number;
     },
-  ): InstanceType<typeof VfioApOp> {
-    const op = new VfioApOp(fields);
+  ): InstanceType<typeof uapi.VfioApOp> {
+    const op = new uapi.VfioApOp(fields);
     // A refused call means that the device is not there to ask (closed, or not running): the queue is not available.
     if (this.#process.ioctlRaw(this.#device, request, op) < 0) {
       op.status = apStatus(AP_NOT_AVAILABLE);

@@ -23,6 +23,8 @@ type IoasObject = IommufdObject & { kind: 'ioas' };
 type DeviceObject = IommufdObject & { kind: 'device' };
 
 const FIRST_COMMAND = 0x80;
+/** The last number that Linux gives to a call on an iommufd (IOMMU_HW_QUEUE_ALLOC). */
+const LAST_COMMAND = 0x94;
 
 export class IommufdFile extends VfioFile {
   readonly kind = 'iommufd';
@@ -41,10 +43,12 @@ export class IommufdFile extends VfioFile {
   override ioctl(task: Task, request: number, arg: UserArg): number {
     const number = request & 0xff;
     if (number < FIRST_COMMAND) return compatIoctl(this, task, request, arg);
-    const command = COMMANDS.get(request);
-    if (command === undefined) return task.fail(ENOTTY, 'an iommufd knows no such request');
+    if (number > LAST_COMMAND) return task.fail(ENOTTY, 'an iommufd knows no such request');
+    // The size is read before the rest of the request is looked at.
     const head = arg.copyIn(0, 4);
     if (head === null) return task.fail(EFAULT, 'the argument is not readable');
+    const command = COMMANDS.get(request);
+    if (command === undefined) return task.fail(ENOTTY, 'an iommufd knows no such request');
     const given = viewOf(head).getUint32(0, true);
     if (given < command.minsz) return task.fail(EINVAL, `size ${given} is smaller than ${command.minsz}`);
     const bytes = new Uint8Array(command.size);

@@ -32,7 +32,12 @@ const ioasMap = (init: object) => new structs.IommuIoasMap({ flags: 7, length: 4
 describe('iommufd: every call', () => {
   it('ENOTTY unknown, EFAULT, EINVAL too small, E2BIG something behind what is known', async () => {
     const { call, vfio } = await setup();
-    for (const request of [0x3b7f, 0x3bff, 0x3b89, 0xc0083b81]) expect(call(request)).toBe(-ENOTTY);
+    for (const request of [0x3b7f, 0x3b95, 0x3bff, 0xc0083b7f]) expect(call(request)).toBe(-ENOTTY);
+    // Numbers that Linux has: the size is read first.
+    for (const request of [0x3b89, 0x3b94, 0xc0083b81]) {
+      expect(call(request)).toBe(-EFAULT);
+      expect(call(request, new Uint8Array(64))).toBe(-ENOTTY);
+    }
     expect(call(ioctl.IOMMU_IOAS_ALLOC)).toBe(-EFAULT);
     expect(call(ioctl.IOMMU_IOAS_ALLOC, new structs.IommuIoasAlloc({ size: 11 }))).toBe(-EINVAL);
     const large = new structs.IommuIoasAlloc({ size: 16 });

@@ -42,7 +42,7 @@ export function iommu_vaddr_invalidate(iommu: usize, iova: u64, last: u64, mode:
 
 /**
  * Gives the map that is exactly [iova, last] a new address in `mm`; what it has locked is charged there from now on.
- * @param meta MAP_LOCK_CAP: the limit does not apply.
+ * @param meta 0, or MAP_LOCK_CAP: the limit does not apply. It counts when the map changes hands; otherwise what it was made with stays.
  * @returns 0; -ENOENT no map touches the range; -EINVAL its vaddr is valid, or it is another range; -ENOMEM over the limit.
  */
 export function iommu_vaddr_update(iommu: usize, mm: usize, iova: u64, last: u64, vaddr: u64, meta: u32): i32 {
@@ -61,7 +61,7 @@ export function iommu_vaddr_update(iommu: usize, mm: usize, iova: u64, last: u64
     mm_get(mm);
     if (load<u32>(maps, COUNT) == 1) store<u32>(iommu, <u32>mm, MM);
     else store<u32>(iommu, 1, MIXED);
-  }
+  } else meta = old;
   slot_set_value(map, vaddr);
   slot_set_meta(map, <u32>mm | (meta & MAP_LOCK_CAP) | (old & (PROT_READ | PROT_WRITE)));
   add_u32(iommu + IOMMU_INVALID, -1);

@@ -186,7 +186,12 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
       context.vfio.rlimit({
         ...(memlock === undefined
           ? {}
-          : { memlock: memlock === 'unlimited' ? Number.POSITIVE_INFINITY : Number(value(context, op, 'memlock')) }),
+          : {
+              memlock:
+                memlock === 'unlimited'
+                  ? Number.POSITIVE_INFINITY
+                  : Number(BigInt.asUintN(64, value(context, op, 'memlock'))),
+            }),
         ...('lock_cap' in op ? { lockCap: op['lock_cap'] as boolean } : {}),
       });
       return { ret: 0n };

@@ -231,6 +231,23 @@ describe('hardware', () => {
     expect(bench.close()).toEqual(NOTHING);
   });
 
+  it('a new address from the same task leaves the privilege that the map was made with', async () => {
+    const bench = await Type1Bench.make();
+    bench.iommu.attachGroup(bench.hardware, bench.task);
+    const vaddr = bench.mmap(4);
+    expect(bench.map({ iova: IOVA, size: 4n * PAGE, vaddr })).toBe(0);
+    bench.task.lockCap = false;
+    bench.task.memlockPages = 0;
+    expect(bench.unmap(IOVA, 4n * PAGE, 4)).toBe(4n * PAGE);
+    expect(bench.map({ iova: IOVA, size: 4n * PAGE, vaddr, flags: 4 })).toBe(0);
+    bench.mediated();
+    bench.iommu.detachGroup(bench.hardware);
+    // Joining again pins the map for its hardware: the limit does not bind it.
+    expect(bench.iommu.attachGroup(bench.hardware, bench.task)).toBe(0);
+    expect(bench.map({ iova: 0n, size: PAGE, vaddr })).toBe(-ENOMEM);
+    expect(bench.close()).toEqual(NOTHING);
+  });
+
   it('a container that lost its hardware keeps the full range, whatever mediated groups come and go', async () => {
     const bench = (await Type1Bench.make()).mediated();
     const { Group } = await import('../../host/vfio/group.ts');

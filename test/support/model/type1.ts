@@ -69,7 +69,7 @@ export interface MapModel {
   readonly npage: number;
   vpage: number;
   readonly prot: number;
-  lockCap: boolean;
+  readonly lockCap: boolean;
   invalid: boolean;
   readonly pins: Map<number, { frame: number; count: number }>;
   /** Frames that the hardware was given. */
@@ -240,8 +240,8 @@ export class Type1Model {
     const map = maps[0];
     if (map === undefined) return -ENOENT;
     if (maps.length > 1 || !map.invalid || map.page !== page || map.npage !== npage) return -EINVAL;
+    // The map stays with its task, so the privilege it was made with stays, too.
     map.vpage = vpage;
-    map.lockCap = this.lockCap;
     map.invalid = false;
     return 0;
   }

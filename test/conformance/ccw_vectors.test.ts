@@ -35,6 +35,25 @@ describe('translator vectors', () => {
       expect(core.liveBytes).toBe(0);
     });
 
+  it('chains lie far apart for whoever asks: an offset leads out of its chain, never into the next', async () => {
+    const frames = ['0x10000', '0x11000', '0x50000'].map((iova) => ({ iova, pfn: iova }));
+    // A read, a TIC to the second chain; a read.
+    const memory = [
+      { iova: '0x10000', hex: '02400008000500000800000000011000' },
+      { iova: '0x11000', hex: '0200000800050000' },
+    ];
+    const offsets = Array.from({ length: 600 }, (_, i) => i - 300);
+    const scsw = [0, 1].flatMap((chain) =>
+      offsets.map((offset) => {
+        const inside = offset >= 0 && offset <= (chain === 0 ? 16 : 8);
+        return { chain, offset, guest_cpa: inside ? `0x${(0x10000 + 0x1000 * chain + offset).toString(16)}` : null };
+      }),
+    );
+    const runner = new VectorRunner(await freshCore());
+    const vector = { name: 'two chains', orb: '0000000000c2ff0000010000', sch_lpm: '0xf0', memory, frames };
+    expect(runner.run({ ...vector, expect: { scsw } }).scsw).toEqual(scsw);
+  });
+
   it('a translation that differs anywhere is noticed', async () => {
     const [vector] = (await loadLines<Vector>('ccw/perf-d-8x60k-idal.jsonl')) as [Vector];
     const runner = new VectorRunner(await freshCore());

@@ -25,6 +25,8 @@ The guest is RAM that a program keeps writing, an edu and a pci-msix function, a
 Afterwards the destination checks that everything fits together.
 Exit status: 0 the guest runs where it should, 1 the migration failed (the source runs on) or the guest is damaged, 2 wrong usage.`;
 
+/** How long a sender waits for somebody to listen: both are often started at once, on machines that have other work. */
+const CONNECT_MS = 10_000;
 /** How long a side tries to tell, or to hear, the outcome after the link broke at the decision. */
 const RESOLVE_MS = 10_000;
 
@@ -102,7 +104,7 @@ async function send(address: Address, options: SendOptions): Promise<number> {
 }
 
 async function sendTo(migration: Migration, address: Exclude<Address, { kind: 'file' }>): Promise<MigrationReport> {
-  const socket = await connect(address, 2000);
+  const socket = await connect(address, CONNECT_MS);
   // Whoever waits for the outcome on a new connection gets it.
   const tell = async () => {
     try {

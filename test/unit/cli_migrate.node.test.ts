@@ -1,6 +1,7 @@
 // `vfio-wasm migrate` between two processes and through a file, as a user runs it.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createConnection, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -26,6 +27,10 @@ function start(...args: string[]): { child: ChildProcess; ended: Promise<Ended> 
     err += data;
   });
   return { child, ended: new Promise((resolve) => child.on('close', (status) => resolve({ status, out, err }))) };
+}
+
+async function until(done: () => boolean): Promise<void> {
+  while (!done()) await new Promise((resolve) => setTimeout(resolve, 10));
 }
 
 describe('vfio-wasm migrate', () => {
@@ -58,12 +63,29 @@ describe('vfio-wasm migrate', () => {
   it('a destination that dies leaves the guest running at the source', async () => {
     const address = join(folder, 'dying.sock');
     const listener = start('listen', address, '--ram', '16', '--json');
-    const sender = start('send', address, '--ram', '16', '--dirty-rate', '20000', '--bandwidth', '1', '--json');
-    setTimeout(() => listener.child.kill('SIGKILL'), 1500);
-    await listener.ended;
-    const { status, out } = await sender.ended;
-    expect(status).toBe(1);
-    expect(JSON.parse(out)).toMatchObject({ error: 'link' });
+    await until(() => existsSync(address));
+    // Between the two, to know when the guest is half way.
+    let bytes = 0;
+    const relay = createServer((from) => {
+      const to = createConnection(address);
+      from.pipe(to).pipe(from);
+      from.on('data', (data) => {
+        bytes += data.length;
+        if (bytes > 1 << 20) listener.child.kill('SIGKILL');
+      });
+      for (const socket of [from, to]) socket.on('error', () => {}).on('close', () => from.destroy());
+    });
+    const between = join(folder, 'relay.sock');
+    relay.listen(between);
+    try {
+      const sender = start('send', between, '--ram', '16', '--dirty-rate', '20000', '--bandwidth', '1', '--json');
+      await listener.ended;
+      const { status, out } = await sender.ended;
+      expect(status).toBe(1);
+      expect(JSON.parse(out)).toMatchObject({ error: 'link' });
+    } finally {
+      relay.close();
+    }
   });
 
   it('through a file; a damaged or shortened file is refused', async () => {

@@ -64,7 +64,7 @@ async function runFiles(files: string[], options: Options): Promise<boolean> {
       for (const { number, value: line } of lines) {
         const where = `${file}:${number}: ${line.id}`;
         const result = await runOne(machine, line, where);
-        if (!quiet) output.write(JSON.stringify(result));
+        if (!quiet) output.write(JSON.stringify({ id: result.id, steps: result.steps }));
         total++;
         if (!check) continue;
         const found = compareLine(line, result);

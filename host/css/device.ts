@@ -24,6 +24,11 @@ export interface Transfer {
   fetch(size: number): Uint8Array;
   /** Takes all that the program offers, at most `size` bytes, without asking for more than it has. */
   fetchRest(size: number): Uint8Array;
+  /**
+   * What lies where a read command is going to store, at most `size` bytes and no further than its first CCW: the parameters of devices that find
+   * them in the buffer they fill. Moves nothing; to be called before anything is stored.
+   */
+  peek(size: number): Uint8Array;
   /** Gives bytes to storage (read and sense commands). @returns how many the program took. */
   store(bytes: Uint8Array): number;
   /** Ends a command whose `execute` answered null. Ignored when the command was halted or cleared meanwhile. */

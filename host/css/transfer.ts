@@ -72,6 +72,22 @@ export class CommandTransfer implements Transfer {
     return this.check === 0 && (this.remaining > 0 || (this.ccw.flags & CCW_CD) !== 0);
   }
 
+  peek(size: number): Uint8Array {
+    const { core, rules, orbFlags } = this.#owner;
+    const area = new DataArea(core, rules, this.ccw, orbFlags, this.direction === 'backward');
+    const bytes = new Uint8Array(Math.min(size, this.remaining));
+    let done = 0;
+    while (done < bytes.length) {
+      const part = area.next(bytes.length - done);
+      if (part === null) break;
+      const { address, size: length } = part;
+      for (let i = 0; i < length; i++)
+        bytes[done + i] = core.u8[this.direction === 'backward' ? address - i : address + i] as number;
+      done += length;
+    }
+    return bytes.subarray(0, done);
+  }
+
   store(bytes: Uint8Array): number {
     if (this.direction === 'write') throw new Error(`command ${this.command.toString(16)} does not store`);
     return this.#move(bytes.length, (address, size, done) => {

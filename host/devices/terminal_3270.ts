@@ -28,7 +28,8 @@ export class Terminal3270 implements ChannelDevice {
         return NORMAL;
       case 0xe4: {
         const id = new Uint8Array(SENSE_ID_SIZE);
-        id.set([0xff, 0x32, 0x70]);
+        // As for every control unit: a shorter one does not claim to be a sense id in its first byte.
+        id.set([transfer.peek(4).length < 4 ? 0 : 0xff, 0x32, 0x70]);
         transfer.store(id);
         return NORMAL;
       }

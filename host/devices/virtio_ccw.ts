@@ -11,13 +11,24 @@ const SENSE_SIZE = 32;
 const SENSE_ID_SIZE = 256;
 const COMMAND_REJECT = 0x80;
 const MAX_REVISION = 2;
+/** Notification, layout and ring features in the first word; the second is version 1 and what goes with it. */
+const TRANSPORT_FEATURES: readonly [number, number] = [0x39000000, 0x00000101];
+/** Features that only the legacy interface (no revision, or 0) offers. */
+const LEGACY_FEATURES = 0x09000000;
+const FEATURES_SIZE = 5;
+const INDICATORS_SIZE = 0x19;
+/** A queue index beyond what the transport has is a mistake of the program. */
+const MAX_QUEUES = 1024;
+const PROGRAM_CHECK = 0x20;
+/** A shorter sense id does not claim to be one in its first byte. */
+const SENSE_ID_LEAST = 4;
 
 export interface VirtioCcwOptions {
   /** Virtio device id: 1 network, 2 block, 4 entropy. */
   readonly id: number;
   readonly config?: Uint8Array;
-  /** The first word of features, as its four bytes. */
-  readonly features?: Uint8Array;
+  /** The words of feature bits. Default: those of the transport alone. */
+  readonly features?: readonly [number, number];
   /** Size of the first queue. Default 8. */
   readonly queue?: number;
 }
@@ -54,8 +65,7 @@ export class VirtioCcw implements ChannelDevice {
         this.#sense.fill(0);
         return NORMAL;
       case 0xe4:
-        transfer.store(this.#senseId);
-        return NORMAL;
+        return this.#readId(transfer);
       case 0x12:
         return this.#readFeatures(transfer);
       case 0x11:
@@ -78,14 +88,14 @@ export class VirtioCcw implements ChannelDevice {
         this.#revision = -1;
         return NORMAL;
       case 0x32:
-        // The index comes in the same area, which a read command does not fetch: the first queue answers.
-        transfer.store(Uint8Array.of(0, 0, (this.#options.queue ?? 8) >> 8, (this.#options.queue ?? 8) & 0xff));
-        return NORMAL;
+        return this.#readQueue(transfer);
       case 0x43:
       case 0x53:
         return transfer.fetch(8).length === 8 ? NORMAL : this.#reject();
       case 0x13:
         return transfer.fetch(0x20).length >= 0x10 ? NORMAL : this.#reject();
+      case 0x73:
+        return transfer.fetch(INDICATORS_SIZE).length === INDICATORS_SIZE ? NORMAL : this.#reject();
       case 0x83:
         return this.#setRevision(transfer);
       default:
@@ -93,8 +103,33 @@ export class VirtioCcw implements ChannelDevice {
     }
   }
 
+  #readId(transfer: Transfer): CommandEnd {
+    const id = this.#senseId.slice();
+    if (transfer.peek(SENSE_ID_LEAST).length < SENSE_ID_LEAST) id[0] = 0;
+    transfer.store(id);
+    return NORMAL;
+  }
+
+  /** Four bytes of features, little-endian, and the index of their word, which stays as the program left it. */
   #readFeatures(transfer: Transfer): CommandEnd {
-    transfer.store((this.#options.features ?? new Uint8Array(4)).subarray(0, 4));
+    const index = transfer.peek(FEATURES_SIZE)[FEATURES_SIZE - 1] ?? 0;
+    const [low, high] = this.#options.features ?? TRANSPORT_FEATURES;
+    const legacy = this.#revision < 1;
+    const word = index === 0 ? (legacy ? low : low & ~LEGACY_FEATURES) : index === 1 && !legacy ? high : 0;
+    const bytes = new Uint8Array(FEATURES_SIZE);
+    new DataView(bytes.buffer).setUint32(0, word, true);
+    bytes[FEATURES_SIZE - 1] = index;
+    transfer.store(bytes);
+    return NORMAL;
+  }
+
+  /** The index of a queue, as the program left it, and its size; 0 where there is no such queue. */
+  #readQueue(transfer: Transfer): CommandEnd {
+    const [high = 0, low = 0] = transfer.peek(2);
+    const index = (high << 8) | low;
+    if (index >= MAX_QUEUES) return { unitStatus: 0, channelStatus: PROGRAM_CHECK };
+    const size = index === 0 ? (this.#options.queue ?? 8) : 0;
+    transfer.store(Uint8Array.of(high, low, size >> 8, size & 0xff));
     return NORMAL;
   }
 

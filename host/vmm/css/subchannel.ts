@@ -71,6 +71,8 @@ export class VirtualSubchannel {
   /** The 32-bit subsystem identification: 1 in bit 15, set and number. */
   readonly id: number;
   readonly backend: SubchannelBackend;
+  /** Programs that the device's side could not copy or pin. */
+  refusals = 0;
   readonly #schib = new Uint8Array(SCHIB_SIZE);
   readonly #view = new DataView(this.#schib.buffer);
   readonly #scsw = new DataView(this.#schib.buffer, SCHIB_SCSW, SCSW_SIZE);
@@ -283,6 +285,7 @@ export class VirtualSubchannel {
 
   /** The program could not even be fetched: program check at its first CCW. */
   #programCheck(address: number): void {
+    this.refusals++;
     const status = SCSW_STCTL_ALERT | SCSW_STCTL_PRIMARY | SCSW_STCTL_SECONDARY | SCSW_STCTL_PENDING;
     this.#control = (this.#control & SCSW_ORB_BITS) | SCSW_FCTL_START | status;
     this.#scsw.setUint32(4, (address + 8) >>> 0);

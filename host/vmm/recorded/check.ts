@@ -1,7 +1,11 @@
 // Compares what a line gave here with its recording. Steps and lines whose mark says that the recording shows no architecture are judged as
 // the mark says (vectors/insn, FORMAT.md "Marks"); everything else must be equal.
-import type { Expected, Line, LineResult, Step, StepResult } from './lines.ts';
-import { explainStorage } from './traits.ts';
+import { decodeInsn } from '../cpu.ts';
+import { type Expected, type Line, type LineResult, parseBytes, type Step, type StepResult } from './lines.ts';
+import { explainStorage, storedTheSame } from './traits.ts';
+
+/** Response code of a service-processor call that was done. */
+const SCLP_DONE = 0x20n;
 
 export interface Difference {
   readonly id: string;
@@ -17,14 +21,16 @@ export interface Difference {
 
 const text = (value: unknown): string => (value === undefined ? 'nothing' : JSON.stringify(value));
 
-/** Lines whose results say nothing about the architecture. */
-const SKIPPED_LINES: ReadonlySet<string> = new Set(['ida31', 'tic-first', 'suspend']);
+/** Lines whose programs say nothing about the architecture, from their first SSCH on. */
+const PROGRAM_MARKS: readonly string[] = ['ida31', 'tic-first', 'suspend'];
+/** What still counts in a line with mark suspend. */
+const VALID_WHILE_SUSPENDED: readonly string[] = ['RSCH', 'XSCH', 'SSCH', 'MSCH', 'HSCH', 'CSCH', 'STSCH'];
+/** Instructions that reach a function by the handle it kept (mark standby-ls). */
+const BY_KEPT_HANDLE: readonly string[] = ['PCILG', 'PCISTG', 'PCISTB', 'CLP'];
 
 /** @returns every difference of the line, failures and explained ones. */
 export function compareLine(line: Line, result: LineResult): Difference[] {
   const marks = line.quirk ?? [];
-  const skipped = marks.find((mark) => SKIPPED_LINES.has(mark));
-  const channel = line.id.startsWith('c-');
   return line.steps.flatMap((step, index) => {
     const actual = result.steps[index] as StepResult;
     const fields = differences(step, step, actual);
@@ -33,16 +39,16 @@ export function compareLine(line: Line, result: LineResult): Difference[] {
       return [];
     return fields
       .filter(([field]) => !excused(step, field))
+      .filter(([field]) => !(isChannel(line) && field === 'st' && storedTheSame(line, result, index)))
       .map(([field, expected, got]) => {
-        const reason =
-          reasonFor(step, field, marks, skipped, channel, actual) ??
-          (field === 'out' && isReversedBlock(line, index, actual) ? 'mark stb-order, which the step lacks' : null) ??
-          (channel && field === 'st' ? explainStorage(line, result, index) : null);
+        const reason = reasonFor(line, result, index, field);
         const difference = { id: line.id, step: index, insn: step.i ?? step.sclp ?? step.dma ?? 'cr6', field };
         return { ...difference, expected: text(expected), actual: text(got), ...(reason === null ? {} : { reason }) };
       });
   });
 }
+
+const isChannel = (line: Line): boolean => line.id.startsWith('c-');
 
 function differences(step: Step, expected: Expected, actual: StepResult): Array<[string, unknown, unknown]> {
   if (step.i === undefined) {
@@ -95,29 +101,58 @@ function isReversedBlock(line: Line, index: number, actual: StepResult): boolean
   return hex(got).join('') === hex(BigInt(value)).reverse().join('');
 }
 
-/** A load of one byte whose recorded value is wider, and of whose value the low byte came. */
-function isWideByte(step: Step, actual: StepResult): boolean {
-  const [register, value] = Object.entries(step.out ?? {})[0] ?? [];
-  const byte = Object.values(step.in ?? {}).some((text) => BigInt(text) >> 63n === 1n && (BigInt(text) & 15n) === 1n);
-  if (step.i !== 'PCILG' || !byte || register === undefined || BigInt(value ?? 0) <= 0xffn) return false;
-  return BigInt(actual.out?.[register] ?? -1) === (BigInt(value ?? 0) & 0xffn);
+/** NVMe: a load of one byte whose recorded value is two bytes, and of whose value the low byte came. */
+function isWideByte(line: Line, step: Step, actual: StepResult): boolean {
+  if (!line.id.startsWith('nvme/') || step.i !== 'PCILG') return false;
+  const insn = decodeInsn(parseBytes(step.op ?? ''));
+  if (insn === null || (BigInt(step.in?.[`r${insn.r2}`] ?? 0) & 15n) !== 1n) return false;
+  const recorded = BigInt(step.out?.[`r${insn.r1}`] ?? 0);
+  return recorded > 0xffn && recorded <= 0xffffn && BigInt(actual.out?.[`r${insn.r1}`] ?? -1) === (recorded & 0xffn);
 }
 
-function reasonFor(
-  step: Step,
-  field: string,
-  marks: readonly string[],
-  skipped: string | undefined,
-  channel: boolean,
-  actual: StepResult,
-): string | null {
-  if (skipped !== undefined) return `mark ${skipped}`;
+/** Is a function deconfigured with its enable bit kept, and the kept handle not yet given up by disabling the function? */
+function hasKeptHandle(line: Line, index: number): boolean {
+  const before = line.steps.slice(0, index);
+  const taken = before.findLastIndex(({ sclp, rc }) => sclp === 'deconfigure' && BigInt(rc ?? 0) === SCLP_DONE);
+  return taken >= 0 && !before.slice(taken).some((step) => step.i === 'CLP' && isDisable(step));
+}
+
+/** CLP set function, disable, and recorded as done. */
+function isDisable(step: Step): boolean {
+  const request = step.set?.at(-1)?.[1] ?? '';
+  const done = step.st?.some(([, bytes]) => bytes.startsWith('10')) ?? false;
+  return request.slice(4, 8) === '0005' && request.slice(44, 46) === '01' && done;
+}
+
+/** Are the places in which the recording and this machine stored the same? */
+function samePlaces(expected: Step, actual: StepResult): boolean {
+  const places = (st: StepResult['st'] | Step['st'] = []): string =>
+    st.map(([address, bytes]) => `${address}:${bytes.length}`).join();
+  return places(expected.st) === places(actual.st);
+}
+
+/** Why a field may differ; null: nothing explains it. */
+function reasonFor(line: Line, result: LineResult, index: number, field: string): string | null {
+  const step = line.steps[index] as Step;
+  const actual = result.steps[index] as StepResult;
+  const marks = line.quirk ?? [];
+  const code = field === 'cc' || field === 'pgm';
   if (step.quirk === 'stale-irq') return 'mark stale-irq';
-  if (marks.includes('standby-ls') && (step.i === 'PCILG' || step.i === 'CLP')) return 'mark standby-ls';
-  if (field === 'out' && isWideByte(step, actual))
-    return 'emulator: a load of one byte gave two; read() of one byte gives one';
-  if (marks.includes('dma-blocked') || marks.includes('dma-above-range')) return 'mark dma: project decision';
-  if (!channel || field === 'cc' || field === 'pgm') return null;
-  if (marks.includes('ida-restart')) return 'mark ida-restart';
-  return null;
+  if (!isChannel(line)) {
+    if (marks.includes('standby-ls') && BY_KEPT_HANDLE.includes(step.i ?? '') && hasKeptHandle(line, index))
+      return 'mark standby-ls';
+    if (field !== 'out') return null;
+    if (isWideByte(line, step, actual)) return 'emulator: a load of one byte gave two; read() of one byte gives one';
+    return isReversedBlock(line, index, actual) ? 'mark stb-order, which the step lacks' : null;
+  }
+  const program = marks.find((mark) => PROGRAM_MARKS.includes(mark));
+  const started = line.steps.findIndex(({ i }) => i === 'SSCH');
+  if (program !== undefined && index >= started && started >= 0) {
+    const resumed = line.steps.slice(0, index).some(({ i, cc }) => i === 'RSCH' && cc === 0);
+    const valid = marks.every((mark) => mark === 'suspend') && !resumed && VALID_WHILE_SUSPENDED.includes(step.i ?? '');
+    if (!(code && valid)) return `mark ${program}`;
+  }
+  if (code) return null;
+  if (marks.includes('ida-restart') && step.i === 'SSCH' && samePlaces(step, actual)) return 'mark ida-restart';
+  return field === 'st' ? explainStorage(line, result, index) : null;
 }

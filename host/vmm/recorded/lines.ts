@@ -48,6 +48,8 @@ export interface StepResult {
 export interface LineResult {
   readonly id: string;
   readonly steps: StepResult[];
+  /** Steps whose channel program the driver refused: it could not be copied, or its pages not be pinned. */
+  readonly refused: readonly number[];
 }
 
 /** Bytes in hex, or `xx*n` = byte xx repeated n times. */

@@ -21,6 +21,7 @@ import { FH_INDEX, type ZpciFunction } from '../zpci/function.ts';
 import { VfioFunctionBackend } from '../zpci/vfio_backend.ts';
 import { acceptance, describeBars, type MachineJson } from './description.ts';
 import { parseBytes, type Step } from './lines.ts';
+import { LoopGuard } from './loop_guard.ts';
 import type { RecordedMachine } from './runner.ts';
 
 const FIRST_GROUP = 1000;
@@ -108,7 +109,7 @@ export function buildRecordedMachine(vfio: VfioInstance, clock: ManualClock, jso
       busId,
       core: vfio.core,
       clock,
-      device,
+      device: new LoopGuard(device),
       deviceNumber: Number(subchannel.devno),
     });
     const name = `00000000-0000-4000-8000-${sid.toString(16).padStart(12, '0')}`;
@@ -209,11 +210,11 @@ const VIRTIO_BLOCK = 2;
 /** A block device of 1 MiB: 2048 sectors, 254 segments, 2/16/63 geometry, blocks of 512; legacy byte order is the guest's. */
 const BLOCK_1_MIB = {
   config: parseBytes(
-    '000000000000080000000000000000fe0002103f00000200000000000000000001000001003fffff0000000100000001003fffff0000000101000000',
+    '000000000000080000000000000000fe0002103f00000200000000000000000001000001003fffff0000000100000001003fffff0000000101',
   ),
-  features: parseBytes('546e0039'),
+  features: [0x39006e54, 0x00000101],
   queue: 256,
-};
+} as const;
 
 /** The device that a description names. */
 function controlUnit(what: string): VirtioCcw | Terminal3270 {

@@ -8,12 +8,9 @@ const WATCHED = [
   { base: 0xb8, length: 12 },
   { base: 0x100000, length: 0x10000 },
 ] as const;
-/** Storage that is zero before a line. */
-const CLEARED = [
-  { base: 0xb8, length: 12 },
-  { base: 0x100000, length: 0x10000 },
-  { base: 0x400000, length: 0x20000 },
-] as const;
+/** Storage that is zero before a line: where recorded programs have their blocks, tables and data, and the end, where some reach over it. */
+const CLEARED_LOW = 0x500000;
+const CLEARED_END = 0x10000;
 
 /** A machine for recorded lines, and what the recording program could do besides executing instructions. */
 export interface RecordedMachine {
@@ -31,10 +28,16 @@ export interface RecordedMachine {
 export function runLine(machine: RecordedMachine, line: Line): LineResult {
   const { vm } = machine;
   machine.reset(line);
-  for (const { base, length } of CLEARED) vm.storage.view(BigInt(base), length)?.fill(0);
+  const size = Number(vm.storage.size);
+  const low = Math.min(CLEARED_LOW, size);
+  const high = Math.min(CLEARED_END, size - low);
+  vm.storage.view(0n, low)?.fill(0);
+  vm.storage.view(vm.storage.size - BigInt(high), high)?.fill(0);
   const touched: Array<readonly [bigint, number]> = [];
   const before = WATCHED.map(({ base, length }) => vm.storage.fetch(BigInt(base), length));
-  const steps = line.steps.map((step) => {
+  const refused: number[] = [];
+  const refusals = (): number => [...vm.css.subchannels()].reduce((sum, one) => sum + one.refusals, 0);
+  const steps = line.steps.map((step, index) => {
     for (const [address, text] of step.set ?? []) {
       const bytes = parseBytes(text);
       vm.storage.store(BigInt(address), bytes);
@@ -44,7 +47,9 @@ export function runLine(machine: RecordedMachine, line: Line): LineResult {
         if (at >= 0 && at + bytes.length <= length) before[i]?.set(bytes, at);
       });
     }
+    const refusedBefore = refusals();
     const result = step.i === undefined ? pseudo(machine, step) : execute(machine, step);
+    if (refusals() > refusedBefore) refused.push(index);
     if (step.i === undefined) return result;
     const st = WATCHED.flatMap(({ base, length }, i) => {
       const after = vm.storage.fetch(BigInt(base), length);
@@ -56,7 +61,7 @@ export function runLine(machine: RecordedMachine, line: Line): LineResult {
     return result;
   });
   for (const [address, length] of touched) vm.storage.view(address, length)?.fill(0);
-  return { id: line.id, steps };
+  return { id: line.id, steps, refused };
 }
 
 function execute(machine: RecordedMachine, step: Step): StepResult {

@@ -1,6 +1,6 @@
 // Mediated devices: parents with types, instances made and removed through sysfs. Kernel counterpart: drivers/vfio/mdev/. Order of checks:
 // spec mdev sections 2 to 5.
-import { EAGAIN, EEXIST, EINVAL, ENODEV, ERANGE, EUSERS } from '../../assembly/abi.ts';
+import { EAGAIN, EEXIST, EINVAL, ENODEV, EUSERS } from '../../assembly/abi.ts';
 import type { VfioDevice } from './device.ts';
 import type { SysfsAttribute } from './sysfs.ts';
 import type { Task } from './task.ts';
@@ -117,12 +117,12 @@ export class Mdev {
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 const ULONG_MAX = 0xffffffffffffffffn;
 
-/** kstrtoul with base 0: decimal, 0x hexadecimal or 0 octal, one new line allowed. @returns the value, or -EINVAL, -ERANGE. */
-function parseNumber(text: string): bigint | number {
+/** An unsigned long in any base: decimal, 0x hexadecimal or 0 octal, one new line allowed. @returns null: it is none. */
+function parseNumber(text: string): bigint | null {
   const match = /^\+?(?:(0x[0-9a-f]+)|0([0-7]*)|([1-9][0-9]*))\n?$/i.exec(text);
-  if (match === null) return -EINVAL;
+  if (match === null) return null;
   const value = BigInt(match[1] ?? match[3] ?? `0o${match[2] || '0'}`);
-  return value > ULONG_MAX ? -ERANGE : value;
+  return value > ULONG_MAX ? null : value;
 }
 
 /** The mdev core of one instance: all parents, and all devices in one list (a uuid is unique across parents and types). */
@@ -231,7 +231,7 @@ export class MdevBus {
     sysfs.attribute(`${mdev.path}/remove`, {
       store: (task, text) => {
         const value = parseNumber(text);
-        if (typeof value === 'number') return task.fail(-value, `"${text}" is not a number`);
+        if (value === null) return task.fail(EINVAL, `"${text}" is not a number`);
         if (value === 0n) return text.length;
         const removed = this.removeDevice(mdev);
         return removed < 0 ? task.fail(-removed, 'the device is being made or removed') : text.length;

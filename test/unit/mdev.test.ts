@@ -80,8 +80,8 @@ describe('mdev', () => {
     create(A);
     const path = `/sys/devices/x/p/${A}/remove`;
     for (const zero of ['0', '00', '0x0\n', '+0']) expect(process.sysfsWriteRaw(path, zero)).toBe(zero.length);
-    for (const bad of ['-1', '08', '1 ', '0x', '1\n\n', 'x']) expect(process.sysfsWriteRaw(path, bad)).toBe(-EINVAL);
-    expect(process.sysfsWriteRaw(path, '18446744073709551616')).toBe(-34);
+    for (const bad of ['-1', '08', '1 ', '0x', '1\n\n', 'x', '18446744073709551616'])
+      expect(process.sysfsWriteRaw(path, bad)).toBe(-EINVAL);
     expect(vfio.mdev.devices.size).toBe(1);
     expect(process.sysfsWriteRaw(path, '017')).toBe(3);
     expect(vfio.mdev.devices.size).toBe(0);

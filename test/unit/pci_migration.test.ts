@@ -161,6 +161,19 @@ describe('PCI functions migrate', () => {
     expect([...target.vfio.view(target.ram.address + 0x5000n, 16)]).toEqual(Array(16).fill(7));
   });
 
+  it('a reset that is asked for in configuration space ends in RUNNING, too', async () => {
+    const m = await openMachine([MSIX]);
+    const device = [...m.vfio.kernel.nodes.values()].find(({ name }) => name === MSIX.name) as MigratablePciDevice;
+    write(m, 0, COMMAND, 2, 2);
+    write(m, 0, 0x10, 0x1234);
+    expect(device.migration!.set(3).result).toBe(0);
+    const control = CONFIG + BigInt(device.hw.config.find(0x10) + 8);
+    write(m, 0, control, read(m, 0, control, 2) | 0x8000, 2);
+    expect(device.migration!.state).toBe(2);
+    expect(read(m, 0, 0x10)).toBe(0);
+    expect(device.migration!.set(4).result).toBe(0);
+  });
+
   it('a view of memory that the function writes through is in its log as a copy is', async () => {
     const m = await openMachine([EDU]);
     const device = [...m.vfio.kernel.nodes.values()].find(({ name }) => name === EDU.name) as MigratablePciDevice;

@@ -96,6 +96,8 @@ export function tryResetFunction(device: VfioPciDevice): number {
   const state = hostState(device);
   reset();
   restoreHostState(device, state);
+  // Also one that was asked for in configuration space: what the device had of a migration is gone.
+  device.migration?.reset();
   return 0;
 }
 

@@ -136,7 +136,6 @@ export class GroupFile extends VfioFile {
   protected override release(): void {
     this.group.detach();
     this.group.file = null;
-    this.group.onFileReleased?.();
   }
 
   #getStatus(task: Task, arg: UserArg): number {

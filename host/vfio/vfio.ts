@@ -79,8 +79,7 @@ export class Vfio {
   unbindHostDriver(groupName: string, member: string): number {
     const group = this.groups.get(groupName);
     if (group === undefined || !group.hostDrivers.delete(member)) return -ENODEV;
-    if (group.devices.length === 0 && group.hostDrivers.size === 0 && group.file === null)
-      this.groups.delete(groupName);
+    this.#forgetEmpty(group);
     return 0;
   }
 
@@ -105,8 +104,9 @@ export class Vfio {
   }
 
   /**
-   * Removes a device; an empty group goes with it. It cannot be opened from now on. While a user still has it open, the driver's `request`
-   * is called with 0, 1, 2, ... at once and every 10 s (spec vfio-core section 5) and the rest happens on the last close.
+   * Removes a device. It cannot be opened from now on. While a user still has it open, the driver's `request` is called with 0, 1, 2, ... at once and
+   * every 10 s (spec vfio-core section 5) and the rest happens on the last close. The last device takes its group along: the group leaves its
+   * container, and whoever has it open finds it dead (ENODEV).
    * @param released called when the device is gone: at once when nobody has it open.
    */
   unregisterDevice(device: VfioDevice, released: () => void = () => {}): void {
@@ -117,11 +117,9 @@ export class Vfio {
     const finish = () => {
       cancel();
       device.ops.release?.(device);
-      const forget = () => {
-        if (group.devices.length === 0 && group.hostDrivers.size === 0) this.groups.delete(group.name);
-      };
-      if (group.file === null) forget();
-      else group.onFileReleased = forget;
+      // Another device that is being removed, too, may still be open; then its own end comes here.
+      if (group.devices.length === 0 && group.containerUsers <= 1) group.detach();
+      this.#forgetEmpty(group);
       released();
     };
     if (device.files === 0) {
@@ -134,6 +132,10 @@ export class Vfio {
       cancel = this.clock.after(REQUEST_INTERVAL_MS, () => ask(count + 1));
     };
     ask(0);
+  }
+
+  #forgetEmpty(group: Group): void {
+    if (group.devices.length === 0 && group.hostDrivers.size === 0) this.groups.delete(group.name);
   }
 
   /** The file behind a path, not yet referenced, or -errno. */

@@ -2,7 +2,9 @@ import { describe, expect, it } from 'vitest';
 import { EBADF, EBADFD, EBUSY, EFAULT, EINVAL, ENODEV, ENOENT, ENOTTY, EPERM } from '../../../assembly/abi.ts';
 import type { VfioError } from '../../../host/errno.ts';
 import type { IoctlArg } from '../../../host/process.ts';
+import { VFIO_UPDATE_VADDR } from '../../../host/uapi/constants.ts';
 import {
+  VFIO_CHECK_EXTENSION,
   VFIO_DEVICE_BIND_IOMMUFD,
   VFIO_GROUP_GET_DEVICE_FD,
   VFIO_GROUP_GET_STATUS,
@@ -11,7 +13,7 @@ import {
   VFIO_SET_IOMMU,
 } from '../../../host/uapi/ioctl.ts';
 import { S32, VfioDeviceBindIommufd, VfioGroupStatus } from '../../../host/uapi/structs.ts';
-import { attached, NotedDevice, OPS, objects, opened } from '../../support/objects.ts';
+import { attached, NotedDevice, OPS, objects, opened, UNIT } from '../../support/objects.ts';
 
 const set = (fd: number) => new S32({ value: fd });
 
@@ -134,8 +136,43 @@ describe('group: SET_CONTAINER', () => {
     await vfio.unplug('hw');
     expect(vfio.ioctlRaw(fd, VFIO_GROUP_GET_STATUS, new VfioGroupStatus())).toBe(-ENODEV);
     expect(vfio.ioctlRaw(fd, VFIO_GROUP_SET_CONTAINER, set(vfio.open('/dev/vfio/vfio')))).toBe(-ENODEV);
+    expect(vfio.openRaw('/dev/vfio/1')).toBe(-ENOENT);
     vfio.close(fd);
     expect(vfio.openRaw('/dev/vfio/1')).toBe(-ENOENT);
+  });
+
+  it('the last device takes the group out of its container; its number is free again', async () => {
+    const { vfio } = await objects();
+    const { container, group } = attached(vfio, 1);
+    expect(vfio.ioctl(container, VFIO_CHECK_EXTENSION, VFIO_UPDATE_VADDR)).toBe(1);
+    await vfio.unplug('hw');
+    expect(vfio.ioctl(container, VFIO_CHECK_EXTENSION, VFIO_UPDATE_VADDR), 'as just opened').toBe(0);
+    expect(vfio.ioctlRaw(container, VFIO_SET_IOMMU, 3)).toBe(-EINVAL);
+    expect(vfio.ioctlRaw(group, VFIO_GROUP_UNSET_CONTAINER)).toBe(-EINVAL);
+    expect(vfio.ioctlRaw(group, VFIO_GROUP_GET_STATUS, new VfioGroupStatus())).toBe(-ENODEV);
+    const next = new NotedDevice(vfio.kernel, 'next');
+    vfio.kernel.registerDevice(next, '1', 'iommu', UNIT);
+    const again = attached(vfio, 1);
+    vfio.close(group);
+    expect(vfio.ioctlRaw(again.group, VFIO_GROUP_GET_DEVICE_FD, 'next')).toBeGreaterThan(0);
+    vfio.exit();
+    expect(vfio.core.liveBytes).toBe(0);
+  });
+
+  it('two devices that go while they are open: the group stays in its container until the second is closed', async () => {
+    const { vfio } = await objects();
+    vfio.kernel.registerDevice(new NotedDevice(vfio.kernel, 'twin'), '1', 'iommu', UNIT);
+    const { container, group } = attached(vfio, 1);
+    const fds = ['hw', 'twin'].map((name) => vfio.ioctl(group, VFIO_GROUP_GET_DEVICE_FD, name));
+    const gone = ['hw', 'twin'].map((name) => vfio.unplug(name));
+    vfio.close(fds[0] as number);
+    expect(vfio.ioctl(container, VFIO_CHECK_EXTENSION, VFIO_UPDATE_VADDR)).toBe(1);
+    vfio.close(fds[1] as number);
+    await Promise.all(gone);
+    expect(vfio.ioctl(container, VFIO_CHECK_EXTENSION, VFIO_UPDATE_VADDR)).toBe(0);
+    expect(vfio.ioctlRaw(group, VFIO_GROUP_UNSET_CONTAINER)).toBe(-EINVAL);
+    vfio.exit();
+    expect(vfio.core.liveBytes).toBe(0);
   });
 });
 

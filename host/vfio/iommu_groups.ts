@@ -3,6 +3,7 @@
 import { EINVAL, EPERM } from '../../assembly/abi.ts';
 import type { Group } from './group.ts';
 import type { MapRange } from './iommu_dirty.ts';
+import { intersect } from './iova_space.ts';
 import type { HwIommu } from './ops.ts';
 
 const ANY_PAGE_SIZE = 0xfffffffffffff000n;
@@ -143,15 +144,4 @@ export class Type1Groups {
     this.#pageSize = sizes & -sizes;
     this.#pageMask = Number(this.#pageSize - 1n);
   }
-}
-
-function intersect(a: readonly MapRange[], b: readonly MapRange[]): MapRange[] {
-  const both: MapRange[] = [];
-  for (const x of a)
-    for (const y of b) {
-      const start = x.start > y.start ? x.start : y.start;
-      const last = x.last < y.last ? x.last : y.last;
-      if (start <= last) both.push({ start, last });
-    }
-  return both;
 }

@@ -143,7 +143,8 @@ export class IovaSpace<A> {
 const inside = (range: Range, within: readonly Range[]): boolean =>
   within.some((candidate) => candidate.start <= range.start && range.last <= candidate.last);
 
-function intersect(a: readonly Range[], b: readonly Range[]): readonly Range[] {
+/** What lies in both lists; ascending when they are. */
+export function intersect(a: readonly Range[], b: readonly Range[]): readonly Range[] {
   const both: Range[] = [];
   for (const x of a)
     for (const y of b) {

@@ -1,30 +1,19 @@
 // Model `dasd-3390`: a 3390 disk on a subchannel driven by vfio-ccw (docs/devices/dasd-3390.md). Options of an entry: `subchannel`, `device` (bus
 // ids), `cylinders` (default 10) and `blockSize` (default 4096; 0: unformatted tracks with R0 only) of an empty volume, or `image`: an
 // uncompressed CKD image, its bytes or, in Node, the path of its file.
-import { EngineSubchannel } from '../../css/engine.ts';
 import { EckdDevice } from '../../devices/dasd/eckd.ts';
 import { ImageError, readImage } from '../../devices/dasd/image.ts';
 import { Volume } from '../../devices/dasd/volume.ts';
 import type { DeviceDescription, ModelFactory } from '../../devices/model.ts';
-import { addSubchannel, deviceNumber, subchannelId } from './model.ts';
+import { addChannelDevice, deviceNumber } from './model.ts';
 
 const DEFAULT_CYLINDERS = 10;
 
 /** Puts the disk into the machine. @throws TypeError an option that it cannot honour: sizes, an image that cannot be read or is wrong. */
 export const dasd3390: ModelFactory = (context) => {
-  const { description, vfio } = context;
-  const number = deviceNumber(description);
-  const device = new EckdDevice({ volume: volumeOf(description), unitAddress: number & 0xff });
-  addSubchannel(
-    context,
-    new EngineSubchannel({
-      busId: subchannelId(description),
-      core: vfio.core,
-      clock: vfio.clock,
-      device,
-      deviceNumber: number,
-    }),
-  );
+  const { description } = context;
+  const unitAddress = deviceNumber(description) & 0xff;
+  addChannelDevice(context, new EckdDevice({ volume: volumeOf(description), unitAddress }));
 };
 
 function volumeOf(description: DeviceDescription): Volume {

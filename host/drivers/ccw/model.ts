@@ -1,6 +1,8 @@
 // vfio-ccw in a machine: a subchannel with a device behind it, the driver on it, and, when the description names a uuid, its mediated device (spec
 // script, "Default machine"). Options of an entry: `subchannel` and `device` (bus ids).
 
+import type { ChannelDevice } from '../../css/device.ts';
+import { EngineSubchannel } from '../../css/engine.ts';
 import type { SubchannelHardware } from '../../css/subchannel.ts';
 import type { DeviceDescription, ModelContext, ModelFactory } from '../../devices/model.ts';
 import { ScriptedSubchannel } from '../../devices/scripted.ts';
@@ -38,6 +40,14 @@ export function addSubchannel(context: ModelContext, hardware: SubchannelHardwar
     if (typeof mdev === 'number') throw refused(mdev);
   }
   context.addActions(subchannelActions(hardware));
+}
+
+/** Puts a subchannel that runs channel programs on `device` into the machine. @throws TypeError as addSubchannel, and a bus id that is none. */
+export function addChannelDevice(context: ModelContext, device: ChannelDevice): void {
+  const { description, vfio } = context;
+  const { core, clock } = vfio;
+  const busId = subchannelId(description);
+  addSubchannel(context, new EngineSubchannel({ busId, core, clock, device, deviceNumber: deviceNumber(description) }));
 }
 
 /** Model `scripted`: a subchannel that answers as a script tells it. Options: `paths` (mask), `qdio`. @throws TypeError an option that cannot be. */

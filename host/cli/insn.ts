@@ -10,7 +10,9 @@ import type { Line } from '../vmm/recorded/lines.ts';
 import { buildRecordedMachine } from '../vmm/recorded/machine.ts';
 import { type RecordedMachine, runLine } from '../vmm/recorded/runner.ts';
 import { parseLines, readText, UsageError } from './input.ts';
+import { insnLine, insnMachine } from './insn_format.ts';
 import { Lines } from './output.ts';
+import { problem } from './shape.ts';
 
 const HELP = `
 FILE holds one sequence of steps per line as JSON (gzip is unpacked); machine.json beside it says which devices there are:
@@ -58,7 +60,7 @@ async function runFiles(files: string[], options: Options): Promise<boolean> {
   try {
     for (const file of files) {
       const description = options.machine ?? machineBeside(file);
-      const lines = parseLines<Line>(file, readText(file), lineProblem);
+      const lines = parseLines<Line>(file, readText(file), (value) => problem(insnLine, value));
       const machine = machines.get(description) ?? openMachine(description);
       machines.set(description, machine);
       for (const { number, value: line } of lines) {
@@ -94,15 +96,11 @@ function machineBeside(file: string): string {
   return join(dirname(file), 'machine.json');
 }
 
-function lineProblem(value: unknown): string | undefined {
-  const line = value as Partial<Line> | null;
-  if (typeof line !== 'object' || line === null || typeof line.id !== 'string') return '"id" is missing';
-  return Array.isArray(line.steps) ? undefined : '"steps" is missing';
-}
-
 async function openMachine(description: string): Promise<RecordedMachine> {
   try {
     const json = parseMachine(readText(description));
+    const wrong = problem(insnMachine, json);
+    if (wrong !== undefined) throw new UsageError(`${description}: ${wrong}`);
     const clock = new ManualClock();
     const storage = Math.ceil(Number(json.storage) / 65536) * 65536;
     const vfio = await createVfio({ length: storage + 2 * HEAP, heapSize: HEAP, clock, machine: { devices: [] } });

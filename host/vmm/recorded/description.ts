@@ -65,13 +65,13 @@ export function acceptance(bars: Record<number, DescribedBar>): Map<number, BarR
 
 /** @throws TypeError when it lacks what a machine needs. */
 export function parseMachine(text: string): MachineJson {
-  let json: MachineJson;
+  let json: MachineJson | null;
   try {
-    json = JSON.parse(text) as MachineJson;
+    json = JSON.parse(text) as MachineJson | null;
   } catch {
     throw new TypeError('machine.json is not JSON');
   }
-  if (typeof json.storage !== 'string' || !Array.isArray(json.functions) || !Array.isArray(json.subchannels))
+  if (typeof json?.storage !== 'string' || !Array.isArray(json.functions) || !Array.isArray(json.subchannels))
     throw new TypeError('machine.json needs "storage", "functions" and "subchannels"');
   return json;
 }

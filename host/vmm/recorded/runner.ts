@@ -32,7 +32,7 @@ export function runLine(machine: RecordedMachine, line: Line): LineResult {
   const low = Math.min(CLEARED_LOW, size);
   const high = Math.min(CLEARED_END, size - low);
   vm.storage.view(0n, low)?.fill(0);
-  vm.storage.view(vm.storage.size - BigInt(high), high)?.fill(0);
+  if (high > 0) vm.storage.view(vm.storage.size - BigInt(high), high)?.fill(0);
   const touched: Array<readonly [bigint, number]> = [];
   const before = WATCHED.map(({ base, length }) => vm.storage.fetch(BigInt(base), length));
   const refused: number[] = [];

@@ -118,6 +118,18 @@ describe('the tarball', () => {
     expect(run(project, 'esm.mjs', []).trim()).toBe(EXPECTED);
   });
 
+  it('has the same names in every entry, and each name once', () => {
+    const entries = ['index', 'node', 'inline'].map((name) => `./node_modules/vfio-wasm/dist/host/${name}.js`);
+    const text = `const names = await Promise.all(${JSON.stringify(entries)}.map(async (entry) => Object.keys(await import(entry)).sort()));
+console.log(JSON.stringify(names));\n`;
+    writeFileSync(join(project, 'names.mjs'), text);
+    const [first = [], ...others] = JSON.parse(run(project, 'names.mjs', [])) as string[][];
+    expect(first).toContain('createVfio');
+    for (const other of others) expect(other).toEqual(first);
+    for (const entry of entries)
+      expect(readFileSync(join(project, entry), 'utf8')).not.toContain('VFIO_GET_API_VERSION');
+  });
+
   it('works in Node through require()', () => {
     const text = `const { createVfio, VFIO_GET_API_VERSION } = require('vfio-wasm');
 createVfio().then((vfio) => console.log('version ' + vfio.ioctl(vfio.open('/dev/vfio/vfio'), VFIO_GET_API_VERSION)));\n`;

@@ -194,6 +194,7 @@ export class DestinationSide {
       this.#take(reader, frame);
     }
     this.#endRound();
+    if (this.#oneWay) await this.#nothingBehind(reader);
     this.#load();
     await session.guest.setup?.();
     session.event('configured');
@@ -271,6 +272,18 @@ export class DestinationSide {
     const said = reader.payload(frame);
     if (said.length !== expected.length || said.some((byte, i) => byte !== expected[i]))
       reader.wrong('digest', 'the digest of the stream does not match');
+  }
+
+  /** A saved stream ends where it says: what is longer was not made in one piece. A link that is not closed, or breaks now, is no reason. */
+  async #nothingBehind(reader: FrameReader): Promise<void> {
+    const frame = await this.session.within(
+      reader.next().catch((error: unknown) => {
+        if (error instanceof StreamError) throw error;
+        return null;
+      }),
+      FAREWELL_MS,
+    );
+    if (frame !== null) reader.wrong('content', `${frameName(frame.type)} behind the explicit end`);
   }
 
   /** All devices to RESUMING and loaded, then all to STOP. */

@@ -17,7 +17,7 @@ export const STREAM_MINOR = 0;
 
 /** Source to destination. */
 export const FRAME_HELLO = 1;
-/** Pages of one block: u32 block, u32 runs, then per run u32 first page, u32 pages, u32 kind (0 data, 1 zero), u32 0; then the data of the data runs. */
+/** Pages of one block: u32 block, u32 runs, then per run, ascending, u32 first page, u32 pages, u32 kind (0 data, 1 zero), u32 0; then the data of the data runs. */
 export const FRAME_PAGES = 2;
 /** Bytes of one device: u32 device, u32 0, then data. */
 export const FRAME_DEVICE = 3;

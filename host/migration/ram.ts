@@ -206,12 +206,16 @@ export function applyPages(
   let pages = 0;
   let zeroPages = 0;
   const runs: Array<{ first: number; pages: number; data: number }> = [];
+  let end = 0;
   for (let i = 0; i < count; i++) {
     const at = base + PAGES_HEADER + i * RUN_SIZE;
     const first = view.getUint32(at, true);
     const n = view.getUint32(at + 4, true);
     const kind = view.getUint32(at + 8, true);
     if (n === 0 || first + n > block.pages) return `run ${i}: pages ${first} to ${first + n} of ${block.pages}`;
+    // Ascending, so that one frame cannot ask for more work than the block has pages.
+    if (first < end) return `run ${i} begins at page ${first}, before ${end}`;
+    end = first + n;
     if (kind > 1 || view.getUint32(at + 12, true) !== 0) return `run ${i} is of an unknown kind`;
     runs.push({ first, pages: n, data: kind === 1 ? -1 : data });
     if (kind === 1) zeroPages += n;

@@ -118,14 +118,20 @@ describe('a migration stream', () => {
     for (let i = 0; i < frames.length; i++) {
       const name = frameName(pieces[i]!.type);
       await refused(target, before, `${name} dropped`, ...frames.slice(0, i), ...frames.slice(i + 1));
-      if (i < frames.length - 1)
-        await refused(target, before, `${name} doubled`, ...frames.slice(0, i + 1), ...frames.slice(i));
+      await refused(target, before, `${name} doubled`, ...frames.slice(0, i + 1), ...frames.slice(i));
       for (let j = i + 1; j < frames.length; j++) {
         const mixed = [...frames];
         [mixed[i], mixed[j]] = [mixed[j]!, mixed[i]!];
         await refused(target, before, `${i} and ${j} exchanged`, ...mixed);
       }
     }
+  });
+
+  it('is refused with anything behind its end', async () => {
+    const { target, stream } = await reference();
+    const before = target.picture();
+    for (const more of [Uint8Array.of(0), new Uint8Array(100).fill(0xff), stream])
+      expect(await refused(target, before, `${more.length} bytes more`, stream, more)).toBe('stream');
   });
 
   it('arrives in pieces of any size, and after all of that', async () => {

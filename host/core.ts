@@ -148,15 +148,20 @@ export class Core {
 
   /** All of the memory as bytes; retaken when an embedder's memory has grown. */
   get u8(): Uint8Array {
-    if (this.#u8.byteLength === 0 || this.#u8.buffer !== this.memory.buffer)
-      this.#u8 = new Uint8Array(this.memory.buffer);
+    if (this.#u8.length === 0) this.#retake();
     return this.#u8;
   }
 
   /** All of the memory as a DataView; retaken like `u8`. */
   get view(): DataView {
-    if (this.#view.buffer !== this.memory.buffer) this.#view = new DataView(this.memory.buffer);
+    if (this.#u8.length === 0) this.#retake();
     return this.#view;
+  }
+
+  /** Growing detaches the buffer, which shows as length 0: asking the memory for its buffer would cost more than most accesses. */
+  #retake(): void {
+    this.#u8 = new Uint8Array(this.memory.buffer);
+    this.#view = new DataView(this.memory.buffer);
   }
 
   /** Bytes of records alive in the heap. 0 when everything is closed. */

@@ -85,15 +85,23 @@ export class VfioProcess {
 
   /** An ioctl. @returns its value, 0 or positive. @throws VfioError with the kernel's errno and the reason in words. */
   ioctl(fd: number, request: number, arg?: IoctlArg): number {
-    return this.check(this.ioctlRaw(fd, request, arg), () => `ioctl(${ioctlName(request, this.task.file(fd)?.kind)})`);
+    const result = this.ioctlRaw(fd, request, arg);
+    if (result >= 0) return result;
+    return this.check(result, () => `ioctl(${ioctlName(request, this.task.file(fd)?.kind)})`);
   }
   /** The same with the kernel's number: a value, or -errno. */
   ioctlRaw(fd: number, request: number, arg?: IoctlArg): number {
-    return this.enter(() => {
-      const file = this.task.file(fd);
-      if (file === undefined) return this.task.fail(EBADF, `descriptor ${fd} is not open`);
-      return file.ioctl(this.task, request, this.argument(arg));
-    });
+    // `enter` in line: the calls that are made most need no closure.
+    const { task } = this;
+    this.core.assertAlive();
+    task.why = '';
+    try {
+      const file = task.file(fd);
+      if (file === undefined) return task.fail(EBADF, `descriptor ${fd} is not open`);
+      return file.ioctl(task, request, this.argument(arg));
+    } catch (error) {
+      this.core.fault(error);
+    }
   }
 
   /**

@@ -1,6 +1,8 @@
 // A uapi structure as a class: fields by name over raw bytes. A definition lists the fields in the header's order; offsets follow the C
 // rules for natural alignment, all integers little-endian. test/abi checks every definition against the measured headers.
 
+import { getS32, getU16, getU32, getU64, setU16, setU32, setU64 } from './words.ts';
+
 /** An unsigned or signed integer field of 1, 2, 4 (number) or 8 bytes (bigint). */
 export interface IntField<T extends number | bigint> {
   readonly kind: 'int';
@@ -128,104 +130,98 @@ export function struct<const D extends Fields>(
     static readonly fields = fields;
     static readonly offsets = offsets;
     readonly bytes: Uint8Array;
-    readonly view: DataView;
+    #view: DataView | null = null;
     constructor(init: Record<string, unknown> | Uint8Array = {}, room = 0) {
       if (init instanceof Uint8Array) {
         if (init.length < size) throw new RangeError(`${structName} needs ${size} bytes, got ${init.length}`);
         this.bytes = init;
-        this.view = new DataView(init.buffer, init.byteOffset, init.byteLength);
         return;
       }
       const asked = sizeField === undefined ? 0 : ((init[sizeField] as number | undefined) ?? size);
       this.bytes = new Uint8Array(Math.max(size + room, asked <= 0x10000000 ? asked : 0));
-      this.view = new DataView(this.bytes.buffer);
-      const self = this as unknown as Record<string, unknown>;
-      if (sizeField !== undefined) self[sizeField] = size;
+      if (sizeField !== undefined) writers.get(sizeField)!(this.bytes, size);
       for (const name in init) {
-        if (!(name in offsets)) throw new TypeError(`${structName} has no field ${name}`);
-        if (init[name] !== undefined) self[name] = init[name];
+        const write = writers.get(name);
+        if (write === undefined) throw new TypeError(`${structName} has no field ${name}`);
+        if (init[name] !== undefined) write(this.bytes, init[name]);
       }
     }
+    get view(): DataView {
+      const { bytes } = this;
+      this.#view ??= new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+      return this.#view;
+    }
   }
+  const writers = new Map<string, Access['write']>();
   for (const [name, field] of Object.entries(fields)) {
+    const { read, write } = accessOf(field, offsets[name] as number);
+    writers.set(name, write);
     Object.defineProperty(Generated.prototype, name, {
       enumerable: true,
-      ...accessors(field, offsets[name] as number),
+      get(this: StructBase) {
+        return read(this.bytes);
+      },
+      set(this: StructBase, value: unknown) {
+        write(this.bytes, value);
+      },
     });
   }
   return Generated as unknown as StructType<D>;
 }
 
-function accessors(field: Field, offset: number): PropertyDescriptor & ThisType<StructBase> {
+/** How a field is read from and written to the bytes of its structure. */
+interface Access {
+  read(bytes: Uint8Array): unknown;
+  write(bytes: Uint8Array, value: unknown): void;
+}
+const access = <T>(read: (bytes: Uint8Array) => T, write: (bytes: Uint8Array, value: T) => void): Access => ({
+  read,
+  write: write as Access['write'],
+});
+
+function accessOf(field: Field, at: number): Access {
   if (field.kind === 'struct') {
     const { type } = field;
-    return {
-      get() {
-        return new type(this.bytes.subarray(offset, offset + type.size));
-      },
-      set(value: Record<string, unknown> | StructBase) {
+    return access<Record<string, unknown> | StructBase>(
+      (bytes) => new type(bytes.subarray(at, at + type.size)),
+      (bytes, value) => {
         const source =
           'bytes' in value && value.bytes instanceof Uint8Array ? value.bytes : new type(value as never).bytes;
-        this.bytes.set(source.subarray(0, type.size), offset);
+        bytes.set(source.subarray(0, type.size), at);
       },
-    };
+    );
   }
   if (field.kind === 'bytes') {
-    return {
-      get() {
-        return this.bytes.subarray(offset, offset + field.size);
-      },
-      set(value: Uint8Array) {
+    return access<Uint8Array>(
+      (bytes) => bytes.subarray(at, at + field.size),
+      (bytes, value) => {
         if (value.length > field.size) throw new RangeError(`${value.length} bytes do not fit into ${field.size}`);
-        this.bytes.set(value, offset);
+        bytes.set(value, at);
       },
-    };
+    );
   }
   switch (field.size) {
     case 1:
-      return {
-        get() {
-          return this.view.getUint8(offset);
+      return access<number>(
+        (bytes) => bytes[at]!,
+        (bytes, value) => {
+          bytes[at] = value;
         },
-        set(value: number) {
-          this.view.setUint8(offset, value);
-        },
-      };
+      );
     case 2:
-      return {
-        get() {
-          return this.view.getUint16(offset, true);
-        },
-        set(value: number) {
-          this.view.setUint16(offset, value, true);
-        },
-      };
+      return access<number>(
+        (bytes) => getU16(bytes, at),
+        (bytes, value) => setU16(bytes, at, value),
+      );
     case 4:
-      return field.signed
-        ? {
-            get() {
-              return this.view.getInt32(offset, true);
-            },
-            set(value: number) {
-              this.view.setInt32(offset, value, true);
-            },
-          }
-        : {
-            get() {
-              return this.view.getUint32(offset, true);
-            },
-            set(value: number) {
-              this.view.setUint32(offset, value, true);
-            },
-          };
+      return access<number>(
+        field.signed ? (bytes) => getS32(bytes, at) : (bytes) => getU32(bytes, at),
+        (bytes, value) => setU32(bytes, at, value),
+      );
     case 8:
-      return {
-        get() {
-          return this.view.getBigUint64(offset, true);
-        },
-        set(value: bigint | number) {
-          this.view.setBigUint64(offset, BigInt(value), true);
-        },
-      };
+      return access<bigint | number>(
+        (bytes) => getU64(bytes, at),
+        (bytes, value) => setU64(bytes, at, typeof value === 'bigint' ? value : BigInt(value)),
+      );
   }
 }

@@ -28,6 +28,7 @@ import {
   VMA_RAM,
 } from '../../assembly/abi.ts';
 import type { Core } from '../core.ts';
+import { viewU64 } from '../uapi/words.ts';
 import type { VfioDevice } from './device.ts';
 import type { Group } from './group.ts';
 import { IO_TOKEN_SHIFT, type IoMapping } from './mm.ts';
@@ -71,7 +72,7 @@ export class DmaTable implements DmaProvider {
     this.core.view.setUint32(this.iommu + offset, value, true);
   }
   protected field64(offset: number): bigint {
-    return this.core.view.getBigUint64(this.iommu + offset, true);
+    return viewU64(this.core.view, this.iommu + offset);
   }
 
   /** Maps there are. */

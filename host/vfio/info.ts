@@ -9,6 +9,7 @@ import {
   VFIO_REGION_INFO_CAP_TYPE,
   VFIO_REGION_INFO_FLAG_CAPS,
 } from '../uapi/constants.ts';
+import { getU32, setU32, setU64 } from '../uapi/words.ts';
 import type { Task } from './task.ts';
 import { type UserArg, viewOf } from './user.ts';
 
@@ -46,13 +47,12 @@ export interface IrqInfo {
 export function getDeviceInfo(task: Task, arg: UserArg, info: DeviceInfo): number {
   const bytes = task.copyArgsz(arg, DEVICE_INFO_MINSZ);
   if (typeof bytes === 'number') return bytes;
-  const argsz = viewOf(bytes).getUint32(0, true);
+  const argsz = getU32(bytes, 0);
   const out = new Uint8Array(DEVICE_INFO_SIZE);
-  const view = viewOf(out);
-  view.setUint32(0, argsz, true);
-  view.setUint32(4, info.flags, true);
-  view.setUint32(8, info.numRegions, true);
-  view.setUint32(12, info.numIrqs, true);
+  setU32(out, 0, argsz);
+  setU32(out, 4, info.flags);
+  setU32(out, 8, info.numRegions);
+  setU32(out, 12, info.numIrqs);
   return replyInfo(task, arg, out, {
     length: Math.min(argsz, info.length ?? DEVICE_INFO_SIZE),
     capsFlag: VFIO_DEVICE_FLAGS_CAPS,
@@ -65,12 +65,11 @@ export function getDeviceInfo(task: Task, arg: UserArg, info: DeviceInfo): numbe
 export function getRegionInfo(task: Task, arg: UserArg, describe: (index: number) => RegionInfo | null): number {
   const bytes = task.copyArgsz(arg, REGION_INFO_SIZE);
   if (typeof bytes === 'number') return bytes;
-  const view = viewOf(bytes);
-  const info = describe(view.getUint32(8, true));
-  if (info === null) return task.fail(EINVAL, `there is no region ${view.getUint32(8, true)}`);
-  view.setUint32(4, info.flags, true);
-  view.setBigUint64(16, info.size, true);
-  view.setBigUint64(24, info.offset, true);
+  const info = describe(getU32(bytes, 8));
+  if (info === null) return task.fail(EINVAL, `there is no region ${getU32(bytes, 8)}`);
+  setU32(bytes, 4, info.flags);
+  setU64(bytes, 16, info.size);
+  setU64(bytes, 24, info.offset);
   return replyInfo(task, arg, bytes, {
     length: REGION_INFO_SIZE,
     capsFlag: VFIO_REGION_INFO_FLAG_CAPS,
@@ -83,11 +82,10 @@ export function getRegionInfo(task: Task, arg: UserArg, describe: (index: number
 export function getIrqInfo(task: Task, arg: UserArg, describe: (index: number) => IrqInfo | null): number {
   const bytes = task.copyArgsz(arg, IRQ_INFO_SIZE);
   if (typeof bytes === 'number') return bytes;
-  const view = viewOf(bytes);
-  const info = describe(view.getUint32(8, true));
-  if (info === null) return task.fail(EINVAL, `there is no interrupt index ${view.getUint32(8, true)}`);
-  view.setUint32(4, info.flags, true);
-  view.setUint32(12, info.count, true);
+  const info = describe(getU32(bytes, 8));
+  if (info === null) return task.fail(EINVAL, `there is no interrupt index ${getU32(bytes, 8)}`);
+  setU32(bytes, 4, info.flags);
+  setU32(bytes, 12, info.count);
   return task.copyOut(arg, 0, bytes);
 }
 
@@ -103,20 +101,19 @@ export function replyInfo(
   how: { length: number; capsFlag: number; capOffsetAt: number; caps: readonly InfoCap[] },
 ): number {
   const { caps, capOffsetAt } = how;
-  const view = viewOf(fixed);
   if (caps.length > 0) {
-    view.setUint32(4, (view.getUint32(4, true) | how.capsFlag) >>> 0, true);
+    setU32(fixed, 4, getU32(fixed, 4) | how.capsFlag);
     const needed = fixed.length + capsSize(caps);
-    if (view.getUint32(0, true) < needed) {
-      view.setUint32(0, needed, true);
-      view.setUint32(capOffsetAt, 0, true);
+    if (getU32(fixed, 0) < needed) {
+      setU32(fixed, 0, needed);
+      setU32(fixed, capOffsetAt, 0);
     } else {
       const copied = task.copyOut(arg, fixed.length, chainCaps(fixed.length, caps));
       if (copied < 0) return copied;
-      view.setUint32(capOffsetAt, fixed.length, true);
+      setU32(fixed, capOffsetAt, fixed.length);
     }
   }
-  return task.copyOut(arg, 0, fixed.subarray(0, how.length));
+  return task.copyOut(arg, 0, how.length < fixed.length ? fixed.subarray(0, how.length) : fixed);
 }
 
 /** VFIO_REGION_INFO_CAP_TYPE. */

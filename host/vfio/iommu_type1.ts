@@ -43,6 +43,7 @@ import {
   VFIO_IOMMU_MAP_DMA,
   VFIO_IOMMU_UNMAP_DMA,
 } from '../uapi/ioctl.ts';
+import { setViewU64, viewU64 } from '../uapi/words.ts';
 import { DmaTable } from './dma_table.ts';
 import type { Group } from './group.ts';
 import { copyBitmap, type DirtyTable, dirtyPages, emitMap, MAX_BITMAP_SIZE } from './iommu_dirty.ts';
@@ -251,9 +252,9 @@ export class Type1Iommu extends DmaTable implements IommuInstance, DirtyTable {
     const low = view.getUint32(8, true) | view.getUint32(16, true) | view.getUint32(24, true);
     if ((low & this.#groups.pageMask) !== 0)
       return task.fail(EINVAL, 'iova, vaddr and size must be multiples of the page size');
-    const vaddr = view.getBigUint64(8, true);
-    const iova = view.getBigUint64(16, true);
-    const last = iova + view.getBigUint64(24, true) - 1n;
+    const vaddr = viewU64(view, 8);
+    const iova = viewU64(view, 16);
+    const last = iova + viewU64(view, 24) - 1n;
     if (update) return this.#updateVaddr(task, iova, last, vaddr);
     if (!this.#groups.contains(iova, last)) {
       // The table is asked first: a taken range or a full table comes before one that cannot be translated.
@@ -278,8 +279,8 @@ export class Type1Iommu extends DmaTable implements IommuInstance, DirtyTable {
     if (argsz < 0) return argsz;
     const view = this.#unmapView;
     const flags = view.getUint32(4, true);
-    const iova = view.getBigUint64(8, true);
-    let size = view.getBigUint64(16, true);
+    const iova = viewU64(view, 8);
+    let size = viewU64(view, 16);
     const dirty = (flags & VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP) !== 0;
     const all = (flags & VFIO_DMA_UNMAP_FLAG_ALL) !== 0;
     const vaddr = (flags & VFIO_DMA_UNMAP_FLAG_VADDR) !== 0;
@@ -311,8 +312,8 @@ export class Type1Iommu extends DmaTable implements IommuInstance, DirtyTable {
     // A driver that was asked to unpin may have woken somebody who called here: all of the copy is written again.
     view.setUint32(0, argsz, true);
     view.setUint32(4, flags, true);
-    view.setBigUint64(8, iova, true);
-    view.setBigUint64(16, this.unmappedBytes, true);
+    setViewU64(view, 8, iova);
+    setViewU64(view, 16, this.unmappedBytes);
     return task.copyOut(arg, 0, this.#unmapArg);
   }
 

@@ -3,6 +3,7 @@
 import { EBADF, EFAULT, EINVAL, EMFILE, PAGE_SIZE_4K } from '../../assembly/abi.ts';
 import type { Core } from '../core.ts';
 import type { PageAllocator } from '../memory.ts';
+import { getU32 } from '../uapi/words.ts';
 import { VfioFile } from './file.ts';
 import { AddressSpace } from './mm.ts';
 import type { UserArg, UserBuffer } from './user.ts';
@@ -22,6 +23,25 @@ const MAX_FDS = 1024;
 /** What a process has as descriptors 0 to 2: nothing of ours. */
 class StandardStream extends VfioFile {
   readonly kind = 'other';
+}
+
+/** A buffer in a task's memory. */
+class PointerBuffer implements UserBuffer {
+  readonly value: bigint;
+  readonly length: number;
+  readonly #mm: AddressSpace;
+  constructor(mm: AddressSpace, address: bigint, length: number) {
+    this.#mm = mm;
+    this.value = address;
+    this.length = length;
+  }
+  copyIn(offset: number, size: number): Uint8Array | null {
+    const bytes = new Uint8Array(size);
+    return this.#mm.read(this.value + BigInt(offset), bytes) ? bytes : null;
+  }
+  copyOut(offset: number, source: Uint8Array): boolean {
+    return this.#mm.write(this.value + BigInt(offset), source);
+  }
 }
 
 export class Task {
@@ -116,16 +136,7 @@ export class Task {
 
   /** A buffer in this task's memory. @internal */
   buffer(address: bigint, length: number): UserBuffer {
-    const { mm } = this;
-    return {
-      value: address,
-      length,
-      copyIn(offset, size) {
-        const bytes = new Uint8Array(size);
-        return mm.read(address + BigInt(offset), bytes) ? bytes : null;
-      },
-      copyOut: (offset, source) => mm.write(address + BigInt(offset), source),
-    };
+    return new PointerBuffer(this.mm, address, length);
   }
 
   /**
@@ -135,7 +146,7 @@ export class Task {
   copyArgsz(arg: UserArg, minsz: number): Uint8Array | number {
     const bytes = arg.copyIn(0, minsz);
     if (bytes === null) return this.fail(EFAULT, 'the argument is not readable');
-    const argsz = (bytes[0]! | (bytes[1]! << 8) | (bytes[2]! << 16) | (bytes[3]! << 24)) >>> 0;
+    const argsz = getU32(bytes, 0);
     if (argsz < minsz) return this.fail(EINVAL, `argsz ${argsz} is smaller than ${minsz}`);
     return bytes;
   }
@@ -149,7 +160,7 @@ export class Task {
       if (bytes === null) return this.fail(EFAULT, 'the argument is not readable');
       target.set(bytes);
     }
-    const argsz = (target[0]! | (target[1]! << 8) | (target[2]! << 16) | (target[3]! << 24)) >>> 0;
+    const argsz = getU32(target, 0);
     return argsz < target.length ? this.fail(EINVAL, `argsz ${argsz} is smaller than ${target.length}`) : argsz;
   }
 

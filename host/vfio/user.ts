@@ -39,7 +39,8 @@ export class DirectBuffer implements UserBuffer {
   copyInto(offset: number, target: Uint8Array): boolean {
     if (offset + target.length > this.length) return false;
     const bytes = this.#bytes;
-    for (let i = 0; i < target.length; i++) target[i] = bytes[offset + i]!;
+    if (offset === 0 && bytes.length === target.length) target.set(bytes);
+    else for (let i = 0; i < target.length; i++) target[i] = bytes[offset + i]!;
     return true;
   }
   copyOut(offset: number, source: Uint8Array): boolean {

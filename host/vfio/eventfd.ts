@@ -71,6 +71,7 @@ export class EventFd extends VfioFile implements AsyncIterable<bigint> {
     return () => this.#closeListeners.delete(listener);
   }
 
+  /** @internal */
   protected override release(): void {
     for (const listener of [...this.#closeListeners]) listener();
   }

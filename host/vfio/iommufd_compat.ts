@@ -127,9 +127,13 @@ function unmapDma(file: IommufdFile, task: Task, arg: UserArg): number {
   const all = (flags & uapi.VFIO_DMA_UNMAP_FLAG_ALL) !== 0;
   if (all && (iova !== 0n || size !== 0n)) return task.fail(EINVAL, 'ALL goes with iova 0 and size 0');
   const unmapped = all ? ioas.unmapEverything() : ioas.unmap(iova, size);
-  // A container call that finds nothing succeeds with size 0; a cut area is refused as by type1 version 2.
+  // A container call that finds nothing succeeds with size 0; all else is refused as IOAS_UNMAP refuses it.
   const nothing = unmapped === BigInt(-ENOENT) && ioas.space.first(iova, iova + size - 1n) === undefined;
-  if (unmapped < 0n && !nothing) return task.fail(EINVAL, 'the range cuts a mapped area, is empty or wraps');
+  if (unmapped < 0n && !nothing)
+    return task.fail(
+      Number(-unmapped),
+      'the range cuts a mapped area (ENOENT), is empty (EINVAL) or wraps (EOVERFLOW)',
+    );
   view.setBigUint64(16, nothing ? 0n : unmapped, true);
   return task.copyOut(arg, 0, bytes);
 }

@@ -11,6 +11,7 @@ import {
   ENOENT,
   ENOTTY,
   EOPNOTSUPP,
+  EOVERFLOW,
   EPERM,
 } from '../../../assembly/abi.ts';
 import { Iommufd } from '../../../host/classes/iommufd.ts';
@@ -261,8 +262,10 @@ describe('iommufd as a container', () => {
     const unmap = (init: object) => call(ioctl.VFIO_IOMMU_UNMAP_DMA, new structs.VfioIommuType1DmaUnmap(init));
     expect(unmap({ flags: 1 })).toBe(-EOPNOTSUPP);
     expect(unmap({ flags: 2, size: 4096n })).toBe(-EINVAL);
-    expect(unmap({ iova: 0x11000n, size: 0x1000n })).toBe(-EINVAL);
-    expect(unmap({ iova: 0n, size: 0x1000n })).toBe(0);
+    expect(unmap({ iova: 0x11000n, size: 0x1000n }), 'cut').toBe(-ENOENT);
+    expect(unmap({ iova: 0x11000n }), 'empty').toBe(-EINVAL);
+    expect(unmap({ iova: 0xfffffffffffff000n, size: 0x2000n }), 'wraps').toBe(-EOVERFLOW);
+    expect(unmap({ iova: 0n, size: 0x1000n }), 'nothing there').toBe(0);
     expect(unmap({ flags: 2 })).toBe(0);
     expect(hw.busMaster(0x10000n, bytes, false)).toBe(-EFAULT);
     vfio.close(device);

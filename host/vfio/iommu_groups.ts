@@ -89,21 +89,14 @@ export class Type1Groups {
       return { errno: EINVAL, why: 'the group is attached already' };
     const { hw } = group;
     if (hw === null) return null;
-    const start = hw.ranges[0]?.start ?? 0n;
-    const last = hw.ranges[hw.ranges.length - 1]?.last ?? 0n;
-    const overlaps = (from: bigint, to: bigint): boolean => {
-      const map = from > to ? null : maps.mapFrom(from);
-      return map !== null && map.start <= to;
+    const overlaps = ({ start, last }: MapRange): boolean => {
+      const map = start > last ? null : maps.mapFrom(start);
+      return map !== null && map.start <= last;
     };
-    const first = this.#ranges[0];
     const end = this.#ranges[this.#ranges.length - 1];
-    if (first !== undefined && end !== undefined) {
-      const disjoint = start > end.last || last < first.start;
-      if (disjoint || overlaps(first.start, start - 1n) || overlaps(last + 1n, end.last))
-        return { errno: EINVAL, why: 'the unit does not reach all that the container uses' };
-    }
-    if (hw.ranges.slice(1).some((range, i) => overlaps(hw.ranges[i]!.last + 1n, range.start - 1n)))
-      return { errno: EINVAL, why: 'a map lies in a reserved region of the unit' };
+    if (end !== undefined && (intersect(this.#ranges, hw.ranges).length === 0 || overlaps({ ...end, start: hw.limit })))
+      return { errno: EINVAL, why: 'the unit does not reach all that the container uses' };
+    if (reserved(hw).some(overlaps)) return { errno: EINVAL, why: 'a map lies in a reserved region of the unit' };
     if (!hw.msiIsolated && !this.#unsafeInterrupts)
       return { errno: EPERM, why: 'interrupt messages of the group are not isolated' };
     return null;
@@ -144,4 +137,10 @@ export class Type1Groups {
     this.#pageSize = sizes & -sizes;
     this.#pageMask = Number(this.#pageSize - 1n);
   }
+}
+
+/** What the unit reaches and does not translate: below, between and behind its ranges. */
+function reserved({ ranges, limit }: HwIommu): MapRange[] {
+  const starts = [...ranges.map(({ start }) => start), limit];
+  return starts.map((start, i) => ({ start: i === 0 ? 0n : ranges[i - 1]!.last + 1n, last: start - 1n }));
 }

@@ -1,7 +1,7 @@
 // Rules of type1 that no recorded script can show: pins and copies by drivers, several tasks, memory that goes while it is pinned, drivers that do
 // not let go, peer-to-peer mappings.
 import { describe, expect, it } from 'vitest';
-import { EACCES, EBUSY, EFAULT, EINVAL, EIO, ENODEV, ENOMEM, EPERM } from '../../assembly/abi.ts';
+import { EACCES, EBUSY, EFAULT, EINVAL, EIO, ENODEV, ENOMEM, EPERM, ERANGE } from '../../assembly/abi.ts';
 import { VFIO_IOMMU_DIRTY_PAGES, VFIO_IOMMU_GET_INFO } from '../../host/uapi/ioctl.ts';
 import type { IoMapping } from '../../host/vfio/mm.ts';
 import { NOTHING, PAGE, Type1Bench, UNIT } from '../support/type1.ts';
@@ -275,6 +275,25 @@ describe('hardware', () => {
     expect(bench.close()).toEqual(NOTHING);
   });
 
+  it('what a unit reaches but does not translate is reserved: below, between and behind its ranges', async () => {
+    const { Group } = await import('../../host/vfio/group.ts');
+    // Like a zPCI function: 2^42 bytes within reach, DMA from start_dma to end_dma.
+    const zpci = { ...UNIT, ranges: [{ start: 1n << 32n, last: (1n << 40n) - 1n }], limit: 1n << 42n };
+    const join = async (iova: bigint): Promise<number> => {
+      const bench = (await Type1Bench.make()).mediated();
+      expect(bench.map({ iova, size: PAGE, vaddr: bench.mmap(1) })).toBe(0);
+      const result = bench.iommu.attachGroup(new Group('3', 'iommu', zpci), bench.task);
+      expect(bench.close()).toEqual(NOTHING);
+      return result;
+    };
+    expect(await join((1n << 32n) - PAGE)).toBe(-EINVAL);
+    expect(await join(1n << 32n)).toBe(0);
+    expect(await join((1n << 40n) - PAGE)).toBe(0);
+    expect(await join(1n << 40n)).toBe(-EINVAL);
+    expect(await join((1n << 42n) - PAGE)).toBe(-EINVAL);
+    expect(await join(1n << 42n), 'only the replay finds what is out of reach').toBe(-ERANGE);
+  });
+
   it('two units are two domains: the second checks its limit, the pages are pinned once', async () => {
     const bench = await Type1Bench.make();
     bench.iommu.attachGroup(bench.hardware, bench.task);
@@ -283,6 +302,8 @@ describe('hardware', () => {
     const small = { ...UNIT, ranges: [{ start: 0n, last: 0xffffffffn }], limit: 1n << 32n };
     expect(bench.iommu.attachGroup(new Group('2', 'iommu', small), bench.task)).toBe(-EINVAL);
     expect(bench.unmap(1n << 40n, PAGE)).toBe(PAGE);
+    const elsewhere = { ...UNIT, ranges: [{ start: 1n << 50n, last: (1n << 51n) - 1n }], limit: 1n << 52n };
+    expect(bench.iommu.attachGroup(new Group('3', 'iommu', elsewhere), bench.task), 'nothing in common').toBe(-EINVAL);
     const second = new Group('2', 'iommu', small);
     expect(bench.iommu.attachGroup(second, bench.task)).toBe(0);
     expect(bench.map({ iova: 1n << 40n, size: PAGE, vaddr: bench.mmap(1) })).toBe(-EINVAL);

@@ -34,6 +34,8 @@ export interface DescribedFunctionOptions {
 }
 
 const HEADER_BAR = 0x10;
+const VIRTIO = 0x1af4;
+const VIRTIO_CAP_WINDOW = 5;
 
 function barOptions({ config, bars }: DescribedFunctionOptions): Record<number, PciBarOptions> {
   return Object.fromEntries(
@@ -127,6 +129,11 @@ export class DescribedFunction extends PciDevice {
       const id = config.bytes[at] as number;
       const length = id === PCI_CAP_ID_VNDR ? (config.bytes[at + 2] as number) : id === PCI_CAP_ID_MSIX ? 12 : 4;
       config.capabilities.push({ id, extended: false, offset: at, length });
+      // Virtio's window into the BARs: which one, where, how much, and the data.
+      if (id === PCI_CAP_ID_VNDR && config.read(0, 2) === VIRTIO && config.bytes[at + 3] === VIRTIO_CAP_WINDOW) {
+        config.allowWrites(at + 4, 1, 0xff);
+        for (const field of [8, 12, 16]) config.allowWrites(at + field, 4, 0xffffffff);
+      }
       at = (config.bytes[at + 1] as number) & ~3;
     }
   }

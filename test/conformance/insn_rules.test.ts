@@ -153,6 +153,32 @@ describe('MSI-X', () => {
     guest.store(2, 0x1c, 0n);
     expect(guest.load(2, 0x800), 'nothing is sent twice').toBe(0n);
   });
+
+  it("control bits in configuration space are the guest's; masking all makes messages wait", async () => {
+    const guest = await net();
+    const { vm } = guest;
+    const config = (offset: number) => guest.load(15, offset, 1);
+    let at = Number(config(0x34));
+    while (config(at) !== 0x11n) at = Number(config(at + 1));
+    const control = at + 3;
+    const before = config(control);
+    expect(before & 0xc0n).toBe(0n);
+    const fib = { format: 0, pba: 0n, pal: 0n, iota: 0n, word: 0x30020000, aibv: 0x9000n, aisb: 0n, fmb: 0n };
+    vm.interrupts.register(guest.fn, fib);
+    expect(config(control), "what the host enabled is not the guest's to see").toBe(before);
+    guest.store(15, control, 0xffn, 1);
+    expect(config(control)).toBe(before | 0xc0n);
+    guest.store(2, 0x18, 0n);
+    guest.store(2, 0x1c, 0n);
+    guest.store(15, 4, 6n, 2);
+    guest.store(0, 0x18, 64n);
+    guest.store(0, 0x1c, 2n);
+    expect([vm.storage.fetch(0x9000n, 1)[0], guest.load(2, 0x800)]).toEqual([0, 2n]);
+    guest.store(15, control, 0x80n, 1);
+    expect([vm.storage.fetch(0x9000n, 1)[0], guest.load(2, 0x800)]).toEqual([0x80, 0n]);
+    guest.fn.disable();
+    expect(guest.fn.backend.readConfig(control, 1)[0]).toBe(Number(before));
+  });
 });
 
 describe('TPI', () => {

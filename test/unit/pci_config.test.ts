@@ -184,6 +184,25 @@ describe('configuration space of a user', () => {
     expect(get(opened, msix + 2n, 2)).toBe(3);
   });
 
+  it('a vendor capability ends where its length says, also when another one follows at once', async () => {
+    const opened = await plug({}, (config) => {
+      for (const _ of [0, 1]) {
+        const vendor = config.addCapability(0x09, 8);
+        config.bytes[vendor + 2] = 8;
+        config.writable.fill(0xff, vendor + 3, vendor + 8);
+      }
+    });
+    const first = CONFIG + BigInt(opened.hw.config.find(0x09));
+    const before = readRegion(opened, first, 16) as Uint8Array;
+    writeRegion(opened, first, new Array<number>(16).fill(0xff));
+    const after = readRegion(opened, first, 16) as Uint8Array;
+    expect([...after.subarray(0, 3), ...after.subarray(8, 11)]).toEqual([
+      ...before.subarray(0, 3),
+      ...before.subarray(8, 11),
+    ]);
+    expect([...after.subarray(3, 8), ...after.subarray(11)]).toEqual(new Array(10).fill(0xff));
+  });
+
   it('restores the real BARs when a reset behind its back took them', async () => {
     const opened = await plug({});
     const real = opened.hw.config.read(0x10, 4);

@@ -196,7 +196,7 @@ function standardLength(bytes: Uint8Array, pos: number, id: number): number {
   }
 }
 
-function standardMasks({ virt, write, vconfig, owner }: Layout, id: number, pos: number): void {
+function standardMasks({ virt, write, vconfig, owner, start }: Layout, id: number, pos: number): void {
   switch (id) {
     case CAP_PM:
       mark(virt, pos + 2, 2, 0xf800);
@@ -240,7 +240,8 @@ function standardMasks({ virt, write, vconfig, owner }: Layout, id: number, pos:
       mark(write, pos + 2, 2, 0xffff);
       break;
     case CAP_VNDR:
-      for (let at = pos + 2; owner[at] === CAP_VNDR; at++) write[at] = 0xff;
+      // Its own bytes only: another one may follow at once.
+      for (let at = pos + 2; owner[at] === CAP_VNDR && start[at] === pos; at++) write[at] = 0xff;
       break;
   }
 }

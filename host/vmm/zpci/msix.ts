@@ -7,6 +7,10 @@ const ENTRY = 16;
 const DATA = 8;
 const CONTROL = 12;
 const MASKED = 1;
+const CONTROL_HIGH = 3;
+/** Bits of the control byte: messages on, all of them masked. */
+export const MSIX_ENABLE = 0x80;
+export const MSIX_MASK_ALL = 0x40;
 const CAP_POINTER = 0x34;
 const CAP_ID_MSIX = 0x11;
 const STATUS = 6;
@@ -14,6 +18,8 @@ const STATUS_CAP_LIST = 0x10;
 
 /** Where a table lies. */
 export interface MsixLocation {
+  /** Of the byte in config space that enables the messages and masks all of them. */
+  readonly control: number;
   readonly bar: number;
   readonly offset: number;
   readonly entries: number;
@@ -31,6 +37,7 @@ export function findMsix(read: (offset: number, size: number) => Uint8Array): Ms
       const word = (offset: number): number => new DataView(read(offset, 4).slice().buffer).getUint32(0, true);
       const [control, table, pba] = [word(at) >>> 16, word(at + 4), word(at + 8)];
       return {
+        control: at + CONTROL_HIGH,
         bar: table & 7,
         offset: table & ~7,
         entries: (control & 0x7ff) + 1,
@@ -50,6 +57,7 @@ export class MsixTable {
   readonly pba: BarRegion;
   readonly #bytes: Uint8Array;
   readonly #pending: Uint8Array;
+  #maskAll = false;
 
   constructor(location: MsixLocation) {
     this.location = location;
@@ -64,6 +72,7 @@ export class MsixTable {
   reset(): void {
     this.#bytes.fill(0);
     this.#pending.fill(0);
+    this.#maskAll = false;
     for (let at = CONTROL; at < this.#bytes.length; at += ENTRY) this.#bytes[at] = MASKED;
   }
 
@@ -89,10 +98,21 @@ export class MsixTable {
     if (window === 'pba') return [];
     const at = Number(offset) - this.table.at;
     this.#bytes.set(bytes, at);
-    const vector = Math.floor(at / ENTRY);
+    return this.#release(Math.floor(at / ENTRY));
+  }
+
+  /** Masks all entries, or leaves it to each. @returns messages that go out now. */
+  maskAll(on: boolean): number[] {
+    this.#maskAll = on;
+    return Array.from({ length: this.location.entries }, (_, vector) => this.#release(vector)).flat();
+  }
+
+  /** Sends the message that waits at an entry, unless it is masked still. */
+  #release(vector: number): number[] {
     const bit = 1 << (vector & 7);
-    if (((this.#pending[vector >> 3] as number) & bit) === 0) return [];
-    this.#pending[vector >> 3] = (this.#pending[vector >> 3] as number) & ~bit;
+    const waiting = this.#pending[vector >> 3] as number;
+    if ((waiting & bit) === 0) return [];
+    this.#pending[vector >> 3] = waiting & ~bit;
     const message = this.message(vector);
     return message === null ? [] : [message];
   }
@@ -100,7 +120,7 @@ export class MsixTable {
   /** A message of the device: its data, or null when the entry is masked (then it is pending). */
   message(vector: number): number | null {
     const view = new DataView(this.#bytes.buffer, vector * ENTRY, ENTRY);
-    if ((view.getUint32(CONTROL, true) & MASKED) !== 0) {
+    if (this.#maskAll || (view.getUint32(CONTROL, true) & MASKED) !== 0) {
       this.#pending[vector >> 3] = (this.#pending[vector >> 3] as number) | (1 << (vector & 7));
       return null;
     }

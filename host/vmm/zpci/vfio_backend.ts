@@ -37,7 +37,7 @@ import {
 import type { GuestStorage } from '../storage.ts';
 import type { BarRegion, FunctionBackend } from './backend.ts';
 import { IsmRegion } from './ism_region.ts';
-import { findMsix, MsixTable } from './msix.ts';
+import { findMsix, MSIX_ENABLE, MSIX_MASK_ALL, MsixTable } from './msix.ts';
 
 export interface VfioFunctionOptions {
   /** Descriptors of the device and of its container. */
@@ -52,6 +52,7 @@ interface Region {
   readonly offset: bigint;
 }
 
+const MSIX_BITS = MSIX_ENABLE | MSIX_MASK_ALL;
 const ALL_SIZES: readonly number[] = [1, 2, 4, 8];
 
 export class VfioFunctionBackend implements FunctionBackend {
@@ -65,6 +66,9 @@ export class VfioFunctionBackend implements FunctionBackend {
   readonly #canReset: boolean;
   readonly #msix: MsixTable | null;
   readonly #ism: IsmRegion | null;
+  /** The MSI-X control byte of config space, -1 without one, and its bits as the guest wrote them: through VFIO they are read-only. */
+  #control = -1;
+  #controlBits = 0;
   #eventfds: number[] = [];
   #irqIndex = -1;
   /** Where messages go while interrupts are connected. */
@@ -83,6 +87,7 @@ export class VfioFunctionBackend implements FunctionBackend {
     for (let bar = 0; bar < 6; bar++) this.#bars.push(this.#region(bar));
     this.#config = this.#region(VFIO_PCI_CONFIG_REGION_INDEX);
     const msix = findMsix((offset, size) => this.readConfig(offset, size));
+    this.#control = msix?.control ?? -1;
     // Where the BAR is described, its device keeps the table like any other registers.
     this.#msix = msix === null || this.#regions.has(msix.bar) ? null : new MsixTable(msix);
     this.#ism = IsmRegion.find(process, this.#device, info.num_regions);
@@ -145,10 +150,19 @@ export class VfioFunctionBackend implements FunctionBackend {
     const bytes = new Uint8Array(size).fill(0xff);
     if (offset + size > Number(this.#config.size)) return bytes;
     const result = this.#process.readRaw(this.#device, bytes, this.#config.offset + BigInt(offset));
-    return result === size ? bytes : bytes.fill(0xff);
+    if (result !== size) return bytes.fill(0xff);
+    const control = bytes[this.#control - offset];
+    if (control !== undefined) bytes[this.#control - offset] = (control & ~MSIX_BITS) | this.#controlBits;
+    return bytes;
   }
 
   writeConfig(offset: number, bytes: Uint8Array): void {
+    const control = bytes[this.#control - offset];
+    if (control !== undefined) {
+      this.#controlBits = control & MSIX_BITS;
+      const released = this.#msix?.maskAll((control & MSIX_MASK_ALL) !== 0) ?? [];
+      for (const message of released) this.#raised(message);
+    }
     if (offset + bytes.length <= Number(this.#config.size))
       this.#process.writeRaw(this.#device, bytes, this.#config.offset + BigInt(offset));
   }
@@ -226,6 +240,7 @@ export class VfioFunctionBackend implements FunctionBackend {
 
   reset(): void {
     this.#msix?.reset();
+    this.#controlBits = 0;
     if (this.#canReset) this.#process.ioctlRaw(this.#device, VFIO_DEVICE_RESET);
   }
 

@@ -5,9 +5,9 @@
 //            Slot i at 2048 + 8 i, little-endian: user virtual address of the data, or with the IDA flag of a list of such addresses.
 //   lists    IDALs of user virtual addresses: 8-byte words, big-endian as IDAWs are, 4 KiB blocks
 //
-// Differs from what a channel reads: the command of a data-chained CCW is replaced by the one that began the chain, since stage two judges every
-// CCW by its own command; direct data that is not contiguous in the caller's address space becomes a list; and a CCW that moves nothing gets a
-// list of its own.
+// Differs from what a channel reads: a data-chained CCW whose own command moves no data takes the one that began the chain, since stage two judges
+// every CCW by its own (others keep theirs: a TIC or a status modifier may lead into the middle of a chain); direct data that is not contiguous in the
+// caller's address space becomes a list; and a CCW that moves nothing gets a list of its own.
 import { EFAULT, EINVAL, EOPNOTSUPP, PAGE_SIZE_4K } from '../../assembly/abi.ts';
 import { VfioError } from '../errno.ts';
 import { CCW_BUFFER_MAX, CCW_BUFFER_SIZE, CCW_BUFFER_SLOTS } from '../uapi/ccw_request.ts';
@@ -89,7 +89,7 @@ export function flattenProgram(storage: GuestStorage, orb: Uint8Array, area: Fla
     chain.ccws.forEach((ccw, i) => {
       const command = head ?? ccw.command;
       if (ccw.command === CMD_TIC) writer.tic(chain.first + i, ccw, chains);
-      else writer.data(chain.first + i, { ...ccw, command });
+      else writer.data(chain.first + i, ccw, command);
       head = ccw.command !== CMD_TIC && (ccw.flags & FLAG_CD) !== 0 ? command : null;
     });
   }
@@ -162,13 +162,15 @@ class FlatWriter {
     this.#ccw(index, ccw, chain.first * CCW_SIZE + ccw.cda - chain.address);
   }
 
-  data(index: number, ccw: RawCcw): void {
+  /** @param chained the command that began the data chain; the CCW's own where there is none. */
+  data(index: number, own: RawCcw, chained: number): void {
     const slot = CCW_BUFFER_SLOTS + 8 * index;
-    if (ccw.command === CMD_NOOP || (ccw.command & 0x0f) === 0) {
+    const ccw = leftAlone(own.command) ? { ...own, command: chained } : own;
+    if (leftAlone(ccw.command)) {
       this.#ccw(index, ccw, slot);
       return;
     }
-    if (movesNothing(ccw)) {
+    if (movesNothing(ccw) && movesNothing({ ...ccw, command: chained })) {
       // Stage two pins what is named all the same, and refuses a direct CCW of count 0: a list that names itself stands in.
       const { length } = blocks(0n, ccw.count);
       this.#list(
@@ -227,6 +229,9 @@ class FlatWriter {
     this.#buffer.setUint32(at + 4, cda);
   }
 }
+
+/** Commands that stage two leaves as they are, without data: the no-operation and the test commands. */
+const leftAlone = (command: number): boolean => command === CMD_NOOP || (command & 0x0f) === 0;
 
 /** No bytes, or bytes that a read skips: what is at the address does not matter, it need not even be there. */
 function movesNothing({ command, flags, count }: RawCcw): boolean {

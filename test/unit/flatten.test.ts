@@ -155,6 +155,18 @@ describe('flattenProgram', () => {
     expect([flat.ccw(0)[0], flat.ccw(1)[0], flat.ccw(2)[0]]).toEqual([READ, READ, READ]);
   });
 
+  it('a data-chained CCW that moves data by its own command keeps it: the program may lead to it from elsewhere', () => {
+    const guest = new Guest().put(
+      0x1000,
+      ccw1(READ, CC, 1, 0x3000),
+      ccw1(TIC, CC, 0, 0x1018),
+      ccw1(READ, CD, 16, 0x3000),
+      ccw1(0x05, 0x10, 16, 0x4000),
+    );
+    const flat = flatten(guest, 0x1000);
+    expect([flat.ccw(2)[0], flat.ccw(3)[0], flat.slot(3)]).toEqual([READ, 0x05, 0x200000040000n]);
+  });
+
   it('a NOP needs no storage at its address', () => {
     const guest = new Guest().put(0x1000, ccw1(NOP, 0, 1, 0x7fffffff));
     expect(flatten(guest, 0x1000).ccw(0)[0]).toBe(NOP);

@@ -1,4 +1,6 @@
 // Every public name except createVfio, which each entry binds to its way of loading the core.
+
+export type { PinnedPage } from './ccw/channel_program.ts';
 export { FlatCaller, type GuestRam, storageOf } from './ccw/flat_caller.ts';
 export { CCW_LISTS_SIZE, type FlatArea, type FlatProgram, flattenProgram, type GuestStorage } from './ccw/flatten.ts';
 export { Container, type DmaMemory, type IommuInfo, type MapOptions } from './classes/container.ts';
@@ -16,10 +18,11 @@ export type { ConditionCode } from './css/subchannel.ts';
 export type { MovedCcw } from './css/transfer.ts';
 export { EckdDevice, type EckdOptions } from './devices/dasd/eckd.ts';
 export { ImageError, readImage, writeImage } from './devices/dasd/image.ts';
+export type { Unit as EckdUnit } from './devices/dasd/reads.ts';
 export type { CkdRecord, Track } from './devices/dasd/track.ts';
 export { type EmptyOptions, type TrackSource, Volume } from './devices/dasd/volume.ts';
 export { type DeviceMemory, DmaPort, type DmaResult, whenDone } from './devices/dma.ts';
-export type { DeviceDescription, MachineDescription } from './devices/model.ts';
+export type { ActionFields, ActionResult, DeviceDescription, MachineDescription } from './devices/model.ts';
 export type { PciBarOptions } from './devices/pci_bar.ts';
 export { PciConfigSpace, type PciIdentity } from './devices/pci_config.ts';
 export {
@@ -66,9 +69,10 @@ export {
 } from './migration/types.ts';
 export { type IoctlArg, type MmapOptions, VfioProcess } from './process.ts';
 export { deviceAction } from './script/action.ts';
+export type { ScriptLine } from './script/parse.ts';
 export { type Mismatch, type ResultLine, runScript, type ScriptOptions, type ScriptOutcome } from './script/run.ts';
 export { type TraceSink, trace } from './script/trace.ts';
-export { ScriptError } from './script/values.ts';
+export { type Json, type JsonObject, ScriptError } from './script/values.ts';
 export { createVfioFrom, VfioInstance, type VfioOptions } from './source.ts';
 export { type InfoCap, walkCaps } from './uapi/caps.ts';
 export {
@@ -80,13 +84,38 @@ export {
 } from './uapi/ccw_request.ts';
 export * from './uapi/constants.ts';
 export * from './uapi/ioctl.ts';
-export type { Struct, StructBase, StructType } from './uapi/struct.ts';
+export type {
+  BytesField,
+  Field,
+  Fields,
+  IntField,
+  NestedField,
+  S32Field,
+  Struct,
+  StructBase,
+  StructType,
+  U8,
+  U16,
+  U32,
+  U64,
+} from './uapi/struct.ts';
 export * from './uapi/structs.ts';
 export * from './uapi/zdev.ts';
+export type { VfioDevice } from './vfio/device.ts';
 export { EventFd } from './vfio/eventfd.ts';
+export type { VfioFile } from './vfio/file.ts';
+export type { Group as VfioGroup, GroupType } from './vfio/group.ts';
+export type { IoMapping } from './vfio/mm.ts';
+export type { AccessKind } from './vfio/ops.ts';
 export { shareEventfd, waitForSignal } from './vfio/shared_signal.ts';
+export type { Task, TaskOptions } from './vfio/task.ts';
+export type { UserArg, UserBuffer } from './vfio/user.ts';
 export type { ApControl, VmLink, ZdevVmProvider } from './vfio/vm.ts';
 export { attachMatrix, attachSubchannel, attachZpci, type FunctionIdentity } from './vmm/attach.ts';
 export { encodeInsn, INSN_NAMES, type Insn, type Outcome, type Registers } from './vmm/cpu.ts';
+export type { ChannelSubsystem, PendingInterruption } from './vmm/css/css.ts';
+export type { ErrorEvent as FunctionErrorEvent } from './vmm/events.ts';
 export { VirtualMachine, type VirtualMachineOptions } from './vmm/machine.ts';
+export type { GuestStorage as MachineStorage } from './vmm/storage.ts';
+export type { FunctionGroup, FunctionInfo, FunctionState, ZpciFunction } from './vmm/zpci/function.ts';
 export { blockStoreAllowed, LOAD_RULES, planStore, type StorePiece, type StoreRules } from './zpci.ts';

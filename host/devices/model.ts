@@ -36,12 +36,15 @@ export interface MachineDescription {
 
 /** Arguments of an action, with the checks and conversions of the script they come from. */
 export interface ActionFields {
+  /** Is there such an argument? */
   has(name: string): boolean;
   /** An integer, 64 bits. `fallback` when it is absent; without one the field is required. */
   integer(name: string, fallback?: bigint): bigint;
   /** The same as a number. */
   number(name: string, fallback?: number): number;
+  /** Bytes, which the script writes in hex. @throws ScriptError absent, or not such. */
   bytes(name: string): Uint8Array;
+  /** A string. @throws ScriptError absent, or not such. */
   text(name: string): string;
 }
 

@@ -11,6 +11,7 @@ import {
   ScriptError,
 } from './values.ts';
 
+/** An operation of a script. */
 export interface ScriptLine {
   /** 1-based. */
   readonly number: number;

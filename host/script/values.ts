@@ -15,6 +15,7 @@ export class ScriptError extends Error {
 
 /** A value as JSON gives it. */
 export type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
+/** An object as JSON has it. */
 export type JsonObject = { [name: string]: Json };
 
 /** A decoded structure or result: integers are bigint inside, numbers or hex strings when printed. */

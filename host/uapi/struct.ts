@@ -41,7 +41,9 @@ export interface S32Field extends IntField<number> {
 export interface U64 extends IntField<bigint> {
   readonly size: 8;
 }
+/** A field of a structure. */
 export type Field = IntField<number> | IntField<bigint> | BytesField | NestedField<StructType>;
+/** The fields of a structure by name, in the order of the header. */
 export type Fields = Readonly<Record<string, Field>>;
 
 export const u8: U8 = { kind: 'int', size: 1, signed: false };

@@ -14,6 +14,7 @@ export interface MmapRequest {
   readonly write: boolean;
 }
 
+/** An open file. */
 export abstract class VfioFile {
   abstract readonly kind: FileKind;
   /** Descriptors and mappings that hold the file. The last one to go releases it. */

@@ -28,8 +28,10 @@ import type { HwIommu } from './ops.ts';
 import type { Task } from './task.ts';
 import { type UserArg, viewOf } from './user.ts';
 
+/** Behind a unit of the hardware, mediated, or without any unit. */
 export type GroupType = 'iommu' | 'emulated' | 'noiommu';
 
+/** Devices that cannot be isolated from each other. */
 export class Group {
   /** As in the node's name: `6`, or `noiommu-0`. */
   readonly name: string;

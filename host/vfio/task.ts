@@ -8,6 +8,7 @@ import { VfioFile } from './file.ts';
 import { AddressSpace } from './mm.ts';
 import type { UserArg, UserBuffer } from './user.ts';
 
+/** Limits and privileges of a process. */
 export interface TaskOptions {
   /** RLIMIT_MEMLOCK in bytes; default no limit. */
   memlock?: number;
@@ -44,6 +45,7 @@ class PointerBuffer implements UserBuffer {
   }
 }
 
+/** A process as the kernel sees it: who makes a call. */
 export class Task {
   /** @internal */
   readonly mm: AddressSpace;

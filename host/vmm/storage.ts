@@ -2,6 +2,7 @@
 import type { VfioProcess } from '../process.ts';
 import { PGM_ADDRESSING, ProgramCheck } from './cpu.ts';
 
+/** Absolute storage of a virtual machine. It is memory of the process that plays the VMM. */
 export class GuestStorage {
   readonly #process: VfioProcess;
   /** Virtual address of absolute address 0 in the process; a map of storage uses `vaddr + absolute`. */

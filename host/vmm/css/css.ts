@@ -21,6 +21,7 @@ interface QueuedInterruption {
   readonly isc: number;
 }
 
+/** Subchannels of a virtual machine, its pending interruptions and channel reports. */
 export class ChannelSubsystem {
   /** @internal */
   readonly storage: GuestStorage;

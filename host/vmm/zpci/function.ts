@@ -12,6 +12,7 @@ export const FH_INDEX = 0x0000ffff;
 export const FH_SHM_VFIO = 0x00010000;
 export const FH_SHM_EMULATED = 0x00020000;
 
+/** States of a zPCI function (spec zdev section 3.6). */
 export type FunctionState = 'reserved' | 'standby' | 'disabled' | 'enabled' | 'blocked' | 'error' | 'permanent-error';
 
 /** What CLP answers about a function; fields of the base, util and pfip capabilities. */
@@ -60,6 +61,7 @@ export interface FunctionOptions {
   readonly countInstances: boolean;
 }
 
+/** A zPCI function of a virtual machine. */
 export class ZpciFunction {
   readonly info: FunctionInfo;
   readonly group: FunctionGroup;

@@ -41,7 +41,9 @@ export class MigrationMachine {
   #resetPending = false;
   /** The device was loaded from a stream since its last restart. */
   #restored = false;
+  /** Interrupts that wait for their eventfd, and those that have had one since the restore. */
   readonly #held = new Set<number>();
+  readonly #claimed = new Set<number>();
   /** How often RUNNING was forced: by RESET or the last close. A face that keeps state of its own watches it. */
   restarts = 0;
   /** Called after each change of the state. The access table zaps and restores mappings and interrupts by it. */
@@ -104,11 +106,12 @@ export class MigrationMachine {
    * other times nobody asked for it. @param vector which one, in the driver's own numbering.
    */
   holdInterrupt(vector: number): void {
-    if (this.#restored) this.#held.add(vector);
+    if (this.#restored && !this.#claimed.has(vector)) this.#held.add(vector);
   }
 
   /** For drivers, when SET_IRQS binds an eventfd: is one waiting? Then it is delivered now. */
   releaseInterrupt(vector: number): boolean {
+    if (this.#restored) this.#claimed.add(vector);
     return this.#held.delete(vector);
   }
 
@@ -135,7 +138,7 @@ export class MigrationMachine {
       const loaded = this.#resuming?.load() ?? -EINVAL;
       if (loaded < 0) return loaded;
       this.#restored = true;
-      this.#held.clear();
+      this.#forgetInterrupts();
     }
     const stepped = ops.step?.(device, from, to) ?? 0;
     if (stepped < 0) return stepped;
@@ -173,10 +176,15 @@ export class MigrationMachine {
   #restart(): void {
     this.restarts++;
     this.#restored = false;
-    this.#held.clear();
+    this.#forgetInterrupts();
     this.#endTransfers();
     if (this.#state !== VFIO_DEVICE_STATE_RUNNING) this.#ops.restart?.(this.#device);
     this.#enter(VFIO_DEVICE_STATE_RUNNING);
+  }
+
+  #forgetInterrupts(): void {
+    this.#held.clear();
+    this.#claimed.clear();
   }
 
   #enter(to: number): void {

@@ -86,5 +86,11 @@ describe('mtty migration', () => {
     expect(process.eventfdOf(late).count).toBe(1n);
     bind(late);
     expect(process.eventfdOf(late).count).toBe(1n);
+    // Once it came, switching interrupts off means what it means without a restore.
+    process.ioctl(fd, VFIO_DEVICE_SET_IRQS, new VfioIrqSet({ argsz: 20, flags: 0x21, index: 1, start: 0, count: 0 }));
+    process.read(fd, new Uint8Array(1), 0);
+    write(0, 0x43);
+    bind(late);
+    expect(process.eventfdOf(late).count).toBe(1n);
   });
 });

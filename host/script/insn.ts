@@ -1,4 +1,5 @@
 // Virtual machines in scripts: `vm` makes one and puts opened devices into it, `insn` executes an instruction on it (docs/uapi/insn.md).
+import { VfioError } from '../errno.ts';
 import { VfioApBackend } from '../vmm/ap/vfio_backend.ts';
 import { attachFunction } from '../vmm/attach.ts';
 import { encodeInsn, INSN_NAMES, type Insn } from '../vmm/cpu.ts';
@@ -44,6 +45,40 @@ function guest(context: ScriptContext, op: JsonObject): VirtualMachine {
 const number = (context: ScriptContext, op: JsonObject, name: string): number =>
   Number(integer(op[name], context.saved, name));
 
+/** A call inside the operation that is refused makes a result like that of any other call. */
+function refused(act: () => { ret: bigint }): { ret: bigint; errno?: string } {
+  try {
+    return act();
+  } catch (error) {
+    if (error instanceof VfioError) return { ret: BigInt(-error.errno), errno: error.code };
+    throw error;
+  }
+}
+
+/** @throws VfioError the descriptors are not what the kind says, or a call on them is refused. */
+function attach(context: ScriptContext, op: JsonObject): { ret: bigint } {
+  const vm = guest(context, op);
+  const { vfio } = context;
+  const device = number(context, op, 'fd');
+  if (op['kind'] === 'ap') {
+    vm.ap.backend = new VfioApBackend(vfio, device, (isc) => vm.css.adapterInterrupt(isc));
+    return { ret: 0n };
+  }
+  if (op['kind'] === 'ccw') {
+    vm.css.attach(number(context, op, 'id'), new VfioSubchannelBackend(vfio, device));
+    return { ret: 0n };
+  }
+  const backend = new VfioFunctionBackend(vfio, vm.storage, {
+    device,
+    container: number(context, op, 'container'),
+  });
+  const fn = attachFunction(vm, backend, device, {
+    fid: 'fid' in op ? number(context, op, 'fid') : vm.functions.size,
+  });
+  if (op['enable'] === true) fn.enable();
+  return { ret: BigInt(fn.fh) };
+}
+
 export const VM_OPERATIONS: Readonly<Record<string, Operation>> = {
   vm: {
     fields: { storage: 'integer' },
@@ -52,9 +87,11 @@ export const VM_OPERATIONS: Readonly<Record<string, Operation>> = {
       const size = 'storage' in op ? number(context, op, 'storage') : DEFAULT_STORAGE;
       if (size <= 0 || size > MAX_STORAGE || size % 4096 !== 0)
         throw new ScriptError(`storage ${size} is no number of pages`);
-      const vm = new VirtualMachine(context.vfio, { storage: size });
-      context.guests.set(vm.storage.vaddr, vm);
-      return { ret: vm.storage.vaddr };
+      return refused(() => {
+        const vm = new VirtualMachine(context.vfio, { storage: size });
+        context.guests.set(vm.storage.vaddr, vm);
+        return { ret: vm.storage.vaddr };
+      });
     },
   },
   attach: {
@@ -74,26 +111,7 @@ export const VM_OPERATIONS: Readonly<Record<string, Operation>> = {
       if (op['kind'] === 'ccw' && !('id' in op)) throw new ScriptError('a subchannel needs its id, such as "0x10000"');
     },
     run(context, op) {
-      const vm = guest(context, op);
-      const { vfio } = context;
-      const device = number(context, op, 'fd');
-      if (op['kind'] === 'ap') {
-        vm.ap.backend = new VfioApBackend(vfio, device, (isc) => vm.css.adapterInterrupt(isc));
-        return { ret: 0n };
-      }
-      if (op['kind'] === 'ccw') {
-        vm.css.attach(number(context, op, 'id'), new VfioSubchannelBackend(vfio, device));
-        return { ret: 0n };
-      }
-      const backend = new VfioFunctionBackend(vfio, vm.storage, {
-        device,
-        container: number(context, op, 'container'),
-      });
-      const fn = attachFunction(vm, backend, device, {
-        fid: 'fid' in op ? number(context, op, 'fid') : vm.functions.size,
-      });
-      if (op['enable'] === true) fn.enable();
-      return { ret: BigInt(fn.fh) };
+      return refused(() => attach(context, op));
     },
   },
   insn: {

@@ -26,6 +26,37 @@ describe('insn in scripts', () => {
     ]);
   });
 
+  it('attaching a descriptor that is closed, or of another kind of device, is refused as a call is', async () => {
+    const { results } = await run(
+      [
+        '{"op": "machine", "devices": [{"bus": "pci", "model": "ism", "name": "0001:00:00.0", "group": 3}]}',
+        '{"op": "open", "as": "c", "path": "/dev/vfio/vfio"}',
+        '{"op": "open", "as": "g", "path": "/dev/vfio/3"}',
+        '{"op": "ioctl", "fd": "$g", "request": "VFIO_GROUP_SET_CONTAINER", "struct": {"type": "s32", "value": "$c"}}',
+        '{"op": "ioctl", "fd": "$c", "request": "VFIO_SET_IOMMU", "value": 3}',
+        '{"op": "ioctl", "as": "d", "fd": "$g", "request": "VFIO_GROUP_GET_DEVICE_FD", "string": "0001:00:00.0"}',
+        '{"op": "vm"}',
+        '{"op": "attach", "kind": "pci", "fd": 99, "container": "$c"}',
+        '{"op": "attach", "kind": "ap", "fd": 99}',
+        '{"op": "attach", "kind": "ccw", "fd": "$d", "id": "0x10000"}',
+        '{"op": "attach", "kind": "ap", "fd": "$d"}',
+        '{"op": "attach", "kind": "pci", "fd": "$d", "container": "$c"}',
+      ].join('\n'),
+    );
+    expect(results.slice(-5).map(({ ret, errno }) => [ret, errno])).toEqual([
+      [-9, 'EBADF'],
+      [-9, 'EBADF'],
+      [-19, 'ENODEV'],
+      [-19, 'ENODEV'],
+      [0x10000, undefined],
+    ]);
+  });
+
+  it('storage that the process has no room for is ENOMEM', async () => {
+    const { results } = await run('{"op": "vm", "storage": "0x40000000"}');
+    expect(results[0]).toMatchObject({ ret: -12, errno: 'ENOMEM' });
+  });
+
   for (const [title, line] of [
     ['a name and bytes together', '{"op": "insn", "i": "TPI", "code": "b2360000"}'],
     ['an unknown instruction', '{"op": "insn", "i": "LPSW"}'],

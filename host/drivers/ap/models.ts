@@ -10,9 +10,17 @@ import { loadVfioAp, MATRIX_PATH } from './vfio_ap.ts';
 
 const QUEUE_STATES = { 0: 'normal', 3: 'deconfigured', 4: 'checkstopped' } as const;
 
+const isNumber = (item: unknown): item is number => Number.isInteger(item) && Number(item) >= 0 && Number(item) <= 255;
+
+function highest(description: DeviceDescription, name: string, fallback: number): number {
+  const value = description[name] ?? fallback;
+  if (!isNumber(value)) throw new TypeError(`${description.name}: ${name} is a number up to 255`);
+  return value;
+}
+
 function numbers(description: DeviceDescription, name: string, fallback: readonly number[]): readonly number[] {
   const value = description[name] ?? fallback;
-  const good = Array.isArray(value) && value.every((item) => Number.isInteger(item) && item >= 0 && item <= 255);
+  const good = Array.isArray(value) && value.every(isNumber);
   if (!good) throw new TypeError(`${description.name}: ${name} is a list of numbers up to 255`);
   return value as number[];
 }
@@ -37,8 +45,8 @@ function load(context: ModelContext): MdevParent | number {
       ...(description['control_domains'] === undefined
         ? {}
         : { controlDomains: numbers(description, 'control_domains', []) }),
-      na: Number(description['na'] ?? 255),
-      nd: Number(description['nd'] ?? 0xab),
+      na: highest(description, 'na', 255),
+      nd: highest(description, 'nd', 0xab),
     },
     vfio.sysfs,
   );

@@ -1,7 +1,9 @@
 // The plain executor's side of the AP instructions: the logical queue operations on the descriptor of a matrix device (docs/uapi/ap.md).
 
 import type { VfioProcess } from '../../process.ts';
+import { VFIO_DEVICE_FLAGS_AP } from '../../uapi/constants.ts';
 import * as uapi from '../../uapi/zdev.ts';
+import { deviceInfoOf } from '../kind.ts';
 import { AP_NOT_AVAILABLE, type ApBackend, apStatus } from './unit.ts';
 
 const FUNCTIONS = { tapq: uapi.VFIO_AP_TAPQ, rapq: uapi.VFIO_AP_RAPQ, zapq: uapi.VFIO_AP_ZAPQ } as const;
@@ -15,8 +17,9 @@ export class VfioApBackend implements ApBackend {
   readonly #eventfds = new Map<number, number>();
   readonly #interrupt: (isc: number) => void;
 
-  /** @param interrupt told of an adapter interruption. The container maps storage at the same addresses, so a nib is an I/O address. */
+  /** @param interrupt told of an adapter interruption. The container maps storage at the same addresses, so a nib is an I/O address. @throws VfioError the descriptor is not of a matrix. */
   constructor(process: VfioProcess, device: number, interrupt: (isc: number) => void) {
+    deviceInfoOf(process, device, VFIO_DEVICE_FLAGS_AP);
     this.#process = process;
     this.#device = device;
     this.#interrupt = interrupt;

@@ -4,9 +4,15 @@
 import { EACCES, EBUSY, ENODEV } from '../../../assembly/abi.ts';
 import { IRB_SIZE, SCHIB_SIZE, SCSW_FCTL_START } from '../../css/schib.ts';
 import type { VfioProcess } from '../../process.ts';
-import { VFIO_CCW_IO_IRQ_INDEX, VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_IRQ_SET_DATA_EVENTFD } from '../../uapi/constants.ts';
+import {
+  VFIO_CCW_IO_IRQ_INDEX,
+  VFIO_DEVICE_FLAGS_CCW,
+  VFIO_IRQ_SET_ACTION_TRIGGER,
+  VFIO_IRQ_SET_DATA_EVENTFD,
+} from '../../uapi/constants.ts';
 import { VFIO_DEVICE_SET_IRQS } from '../../uapi/ioctl.ts';
 import { VfioIrqSet } from '../../uapi/structs.ts';
+import { deviceInfoOf } from '../kind.ts';
 import type { StartResult, SubchannelBackend } from './subchannel.ts';
 
 const IO_REGION = 0n;
@@ -24,6 +30,7 @@ export class VfioSubchannelBackend implements SubchannelBackend {
 
   /** @throws VfioError when the descriptor is no vfio-ccw device. */
   constructor(process: VfioProcess, device: number) {
+    deviceInfoOf(process, device, VFIO_DEVICE_FLAGS_CCW);
     this.#process = process;
     this.#device = device;
     this.#eventfd = process.eventfd();

@@ -4,6 +4,7 @@
 import type { VfioProcess } from '../../process.ts';
 import { walkCaps } from '../../uapi/caps.ts';
 import {
+  VFIO_DEVICE_FLAGS_PCI,
   VFIO_DEVICE_FLAGS_RESET,
   VFIO_DMA_MAP_FLAG_READ,
   VFIO_DMA_MAP_FLAG_WRITE,
@@ -16,7 +17,6 @@ import {
   VFIO_PCI_MSIX_IRQ_INDEX,
 } from '../../uapi/constants.ts';
 import {
-  VFIO_DEVICE_GET_INFO,
   VFIO_DEVICE_GET_IRQ_INFO,
   VFIO_DEVICE_GET_REGION_INFO,
   VFIO_DEVICE_RESET,
@@ -26,7 +26,6 @@ import {
   VFIO_IOMMU_UNMAP_DMA,
 } from '../../uapi/ioctl.ts';
 import {
-  VfioDeviceInfo,
   VfioIommuType1DmaMap,
   VfioIommuType1DmaUnmap,
   VfioIommuType1Info,
@@ -34,6 +33,7 @@ import {
   VfioIrqSet,
   VfioRegionInfo,
 } from '../../uapi/structs.ts';
+import { deviceInfoOf } from '../kind.ts';
 import type { GuestStorage } from '../storage.ts';
 import type { BarRegion, FunctionBackend } from './backend.ts';
 import { IsmRegion } from './ism_region.ts';
@@ -81,8 +81,7 @@ export class VfioFunctionBackend implements FunctionBackend {
     this.#device = options.device;
     this.#container = options.container;
     this.#regions = options.regions ?? new Map();
-    const info = new VfioDeviceInfo();
-    process.ioctl(this.#device, VFIO_DEVICE_GET_INFO, info);
+    const info = deviceInfoOf(process, this.#device, VFIO_DEVICE_FLAGS_PCI);
     this.#canReset = (info.flags & VFIO_DEVICE_FLAGS_RESET) !== 0;
     for (let bar = 0; bar < 6; bar++) this.#bars.push(this.#region(bar));
     this.#config = this.#region(VFIO_PCI_CONFIG_REGION_INDEX);

@@ -56,6 +56,12 @@ function length(context: ScriptContext, op: JsonObject): number {
   return Number(size);
 }
 
+/** Bytes; what a signed number cannot hold, -1 (RLIM_INFINITY) among it, is no limit. */
+function memlock(context: ScriptContext, op: JsonObject): number {
+  const bytes = op['memlock'] === 'unlimited' ? -1n : BigInt.asIntN(64, value(context, op, 'memlock'));
+  return bytes < 0n ? Number.POSITIVE_INFINITY : Number(bytes);
+}
+
 const IOCTL_ARGUMENTS = ['value', 'arg', 'struct', 'string'];
 
 export const OPERATIONS: Readonly<Record<string, Operation>> = {
@@ -182,16 +188,8 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     fields: { memlock: 'limit', lock_cap: 'boolean' },
     required: [],
     run(context, op) {
-      const { memlock } = op;
       context.vfio.rlimit({
-        ...(memlock === undefined
-          ? {}
-          : {
-              memlock:
-                memlock === 'unlimited'
-                  ? Number.POSITIVE_INFINITY
-                  : Number(BigInt.asUintN(64, value(context, op, 'memlock'))),
-            }),
+        ...('memlock' in op ? { memlock: memlock(context, op) } : {}),
         ...('lock_cap' in op ? { lockCap: op['lock_cap'] as boolean } : {}),
       });
       return { ret: 0n };

@@ -341,7 +341,7 @@ class Recorder {
 
 function limits({ memlock, lockCap }: { memlock?: number; lockCap?: boolean }): JsonObject {
   return {
-    ...(memlock === undefined ? {} : { memlock: memlock === Number.POSITIVE_INFINITY ? 'unlimited' : memlock }),
+    ...(memlock === undefined ? {} : { memlock: memlock < 2 ** 63 ? integer(Math.floor(memlock)) : 'unlimited' }),
     ...(lockCap === undefined ? {} : { lock_cap: lockCap }),
   };
 }

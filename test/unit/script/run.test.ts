@@ -134,6 +134,19 @@ describe('running a script', () => {
     expect(mismatches).toEqual([]);
   });
 
+  it('rlimit: bytes; "unlimited", -1 and the largest number are no limit', async () => {
+    for (const [memlock, limit] of [
+      [8191, 4096],
+      ['unlimited', Number.POSITIVE_INFINITY],
+      [-1, Number.POSITIVE_INFINITY],
+      ['0xffffffffffffffff', Number.POSITIVE_INFINITY],
+      ['0x1000000000000000', 2 ** 60],
+    ] as const) {
+      const { vfio } = await run(script({ op: 'rlimit', memlock, lock_cap: false }));
+      expect(vfio.task.limits, String(memlock)).toEqual({ memlock: limit, lockCap: false });
+    }
+  });
+
   it('an eventfd has no positions; a region is mapped from the start of a page', async () => {
     const { results } = await run(
       script(

@@ -92,7 +92,8 @@ describe('trace', () => {
   it('machine, limits, attributes, raw buffers, failures and exit are recorded, too', async () => {
     const lines = await record(
       (vfio) => {
-        vfio.rlimit({ memlock: Number.POSITIVE_INFINITY });
+        vfio.rlimit({ memlock: 2 ** 60 });
+        vfio.rlimit({ memlock: 2 ** 64 });
         expect(() => vfio.open('/dev/vfio/9')).toThrow(/ENOENT/);
         const group = vfio.open('/dev/vfio/3');
         const status = Uint8Array.of(8, 0, 0, 0, 0, 0, 0, 0);
@@ -113,6 +114,7 @@ describe('trace', () => {
       'machine',
       'rlimit',
       'rlimit',
+      'rlimit',
       'open',
       'open',
       'ioctl',
@@ -122,7 +124,8 @@ describe('trace', () => {
       'close',
     ]);
     expect(lines[1]).toEqual({ op: 'rlimit', memlock: 8192, lock_cap: false });
-    expect(lines[5]).toMatchObject({
+    expect(lines.slice(2, 4).map(({ memlock }) => memlock)).toEqual(['0x1000000000000000', 'unlimited']);
+    expect(lines[6]).toMatchObject({
       request: 'VFIO_GROUP_GET_STATUS',
       arg: '0800000000000000',
       expect: { ret: 0, arg: '0800000001000000' },

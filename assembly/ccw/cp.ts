@@ -166,6 +166,8 @@ function chain_build(cp: usize, iommu: usize, address: u32): i32 {
     } else if (!ccw_is_chain(w)) break;
     if (len == CCWCHAIN_LEN_MAX) return -EINVAL;
   }
+  // A status modifier of the last CCW but one leads here: no CCW is, least of all one of the guest's that nobody has translated.
+  store<u64>(host + (<usize>len << 3), 0);
 
   const count = load<u32>(cp, CP_CHAIN_COUNT);
   if (count == CCWCHAIN_COUNT_MAX) return -EINVAL;

@@ -191,6 +191,20 @@ describe('a channel program', () => {
     for (const iova of data) expect(own(iova)).toBe(false);
   });
 
+  it.each([
+    ['in one page', PROGRAM],
+    ['across two', PROGRAM + 0xf00n],
+  ])('behind a chain %s there is no CCW, neither of an earlier program nor one of the guest’s', (_where, at) => {
+    const nop = ccw1(0x03, CC, 1, 0);
+    store(at, ...Array.from({ length: 20 }, () => nop), ccw1(READ, 0, 8, Number(DATA)));
+    expect(cp.init(guest.iommu, FORMAT1, Number(at))).toBe(0);
+    cp.free();
+    store(at + 8n, ccw1(READ, 0, 8, Number(DATA)), ccw1(READ, IDA, 8, Number(DATA)));
+    expect(cp.init(guest.iommu, FORMAT1, Number(at))).toBe(0);
+    const [chain] = cp.chains();
+    expect([chain?.len, core.view.getBigUint64((chain?.host ?? 0) + 16)]).toEqual([2, 0n]);
+  });
+
   it('what the guest writes after the copy changes nothing', () => {
     store(PROGRAM, ccw1(READ, 0, 4096, Number(DATA)));
     expect(cp.init(guest.iommu, FORMAT1, Number(PROGRAM))).toBe(0);

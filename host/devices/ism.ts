@@ -14,7 +14,7 @@
 //   020    8   token
 //   028    4   slot
 //   02c    4   status of the last command: 0 done, 1 bad argument, 2 no room, 3 no such buffer, 4 the buffer's memory is not writable
-//   030    8   notifications, one bit for each own buffer; reading gives and clears them
+//   030    8   notifications, one bit for each own buffer; reading gives and clears them, a part of the register its own
 //   038    4   number of the own buffer that the last register command made
 //   03c    4   blocks delivered (read only)
 import type { StatefulHardware } from './device_state.ts';
@@ -208,9 +208,12 @@ export class Ism extends ZpciDevice implements StatefulHardware {
   protected override read(bar: number, offset: number, width: Width): number {
     if (bar !== ISM_CONTROL_BAR) return 0;
     const register = offset & ~7;
-    const value = this.#register(register) >> BigInt(8 * (offset - register));
-    if (register === ISM_REG_NOTIFIED && (offset & 7) === 0) this.#notified = 0n;
-    return Number(value & ((1n << BigInt(8 * width)) - 1n));
+    const shift = BigInt(8 * (offset - register));
+    const mask = (1n << BigInt(8 * width)) - 1n;
+    const value = (this.#register(register) >> shift) & mask;
+    // What was given is taken; the others wait for the rest of the register to be read.
+    if (register === ISM_REG_NOTIFIED) this.#notified &= ~(mask << shift);
+    return Number(value);
   }
   protected override read64(bar: number, offset: number): bigint {
     if (bar !== ISM_CONTROL_BAR) return 0n;

@@ -59,10 +59,29 @@ describe('two ISM functions', () => {
     expect(adapter).toEqual([3]);
     expect(receiver.vm.storage.fetch(0x9000n, 1)[0]).toBe(0x80);
     expect(receiver.vm.storage.fetch(0x9100n, 1)[0]).toBe(0x80);
+    // A part of the register gives, and clears, what is in it.
+    expect(receiver.load(ISM_CONTROL_BAR, ISM_REG_NOTIFIED + 4, 4)).toBe(0n);
+    expect(receiver.load(ISM_CONTROL_BAR, ISM_REG_NOTIFIED + 1, 1)).toBe(0n);
     expect(receiver.load(ISM_CONTROL_BAR, ISM_REG_NOTIFIED, 8)).toBe(1n);
     expect(receiver.load(ISM_CONTROL_BAR, ISM_REG_NOTIFIED, 8)).toBe(0n);
     expect(receiver.run('TPI', { b2: 6 }, { 6: 0n })).toEqual({ cc: 1 });
     expect(receiver.vm.storage.fetch(0xc0n, 4)).toEqual(Uint8Array.of(0x98, 0, 0, 0));
+  });
+
+  it('notifications of the upper half survive a read of the lower one', async () => {
+    const { vfio, sender, receiver, window } = await connected();
+    // The first buffer is number 0; thirty-two more, and the last of them is attached too.
+    const register = () => receiver.store(ISM_CONTROL_BAR, ISM_REG_COMMAND, BigInt(ISM_COMMAND_REGISTER));
+    for (let i = 0; i < 32; i++) register();
+    sender.store(ISM_CONTROL_BAR, ISM_REG_TOKEN, receiver.load(ISM_CONTROL_BAR, ISM_REG_TOKEN, 8), 8);
+    sender.store(ISM_CONTROL_BAR, ISM_REG_COMMAND, BigInt(ISM_COMMAND_ATTACH));
+    const last = Number(sender.load(ISM_CONTROL_BAR, ISM_REG_SLOT)) << ISM_SLOT_SHIFT;
+    for (const at of [window, last])
+      expect(sender.storeBlock(ISM_DATA_BAR, ISM_NOTIFY | at, 0x100n, 4)).toEqual({ cc: 0 });
+    expect(receiver.load(ISM_CONTROL_BAR, ISM_REG_NOTIFIED, 4)).toBe(1n);
+    expect(receiver.load(ISM_CONTROL_BAR, ISM_REG_NOTIFIED + 4, 4)).toBe(1n);
+    expect(receiver.load(ISM_CONTROL_BAR, ISM_REG_NOTIFIED, 8)).toBe(0n);
+    vfio.exit();
   });
 
   it("a source that is unaligned or crosses a page goes through the layer's own page", async () => {

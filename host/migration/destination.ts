@@ -30,7 +30,7 @@ import {
 } from './frames.ts';
 import { checkHello, parseRound } from './hello.ts';
 import type { Link } from './link.ts';
-import { applyPages, PageJournal } from './ram.ts';
+import { applyPages, PageJournal, pagesLanding } from './ram.ts';
 import { asMigrationError, CONTROL_FRAME, FAREWELL_MS, Session } from './session.ts';
 import { reasonOf } from './source.ts';
 import { type Frame, type FrameReader, type FrameWriter, openFrames } from './stream.ts';
@@ -185,9 +185,11 @@ export class DestinationSide {
     if (!this.#oneWay) session.bytes += await writer.sendBytes(FRAME_ACCEPT, new Uint8Array(0));
     session.enter('pre-copy');
     this.#roundBegin = session.clock.now();
+    reader.landing = pagesLanding(session.blocks, this.#journal);
     for (;;) {
       const frame = await this.#next(reader);
       if (frame.type === FRAME_END) {
+        reader.landing = null;
         this.#checkEnd(reader, frame);
         break;
       }
@@ -214,7 +216,7 @@ export class DestinationSide {
     const { session } = this;
     switch (frame.type) {
       case FRAME_PAGES: {
-        const applied = applyPages(reader.room, frame.length, session.blocks, this.#journal);
+        const applied = applyPages(reader.room, frame.length, session.blocks, this.#journal, frame.landed);
         if (typeof applied === 'string') reader.wrong('content', `PAGES: ${applied}`);
         session.pages += applied.pages;
         session.zeroPages += applied.zeroPages;

@@ -3,8 +3,8 @@
 import { PAGE_SIZE_4K } from '../../assembly/abi.ts';
 import type { Core } from '../core.ts';
 import type { VfioProcess } from '../process.ts';
-import { PAGES_HEADER, RUN_SIZE } from './frames.ts';
-import type { FrameRoom } from './stream.ts';
+import { FRAME_PAGES, PAGES_HEADER, RUN_SIZE } from './frames.ts';
+import type { FrameRoom, Landing } from './stream.ts';
 import type { MigrationRam } from './types.ts';
 
 /** Which pages of a block: one bit each. */
@@ -108,6 +108,7 @@ export interface PagesPayload {
  */
 export function fillPages(room: FrameRoom, index: number, block: RamBlock, set: PageSet): PagesPayload | null {
   const { core } = room;
+  const { is_zero } = core.exports;
   const limit = pagesPerFrame(room.capacity);
   const runs: Array<{ first: number; pages: number; zero: boolean }> = [];
   let pages = 0;
@@ -116,7 +117,7 @@ export function fillPages(room: FrameRoom, index: number, block: RamBlock, set: 
     const taken = set.take(from, limit - pages);
     if (taken === null) break;
     for (let page = taken.first; page < taken.first + taken.pages; page++) {
-      const zero = core.exports.is_zero(block.linear + page * PAGE_SIZE_4K, PAGE_SIZE_4K) !== 0;
+      const zero = is_zero(block.linear + page * PAGE_SIZE_4K, PAGE_SIZE_4K) !== 0;
       const last = runs.at(-1);
       if (last !== undefined && last.zero === zero && last.first + last.pages === page) last.pages++;
       else if (runs.length === limit) set.add(page, page + 1);
@@ -161,13 +162,17 @@ export class PageJournal {
     this.#seen = blocks.map((block) => new PageSet(block.pages));
   }
 
-  note(index: number, page: number): void {
+  /** Pages [first, first + count) of a block are about to change. */
+  note(index: number, first: number, count: number): void {
     const seen = this.#seen[index]!;
-    if (seen.has(page)) return;
-    seen.add(page, page + 1);
-    const linear = this.#blocks[index]!.linear + page * PAGE_SIZE_4K;
-    if (this.#core.exports.is_zero(linear, PAGE_SIZE_4K) === 0)
-      this.#saved.set(linear, this.#core.u8.slice(linear, linear + PAGE_SIZE_4K));
+    const { is_zero } = this.#core.exports;
+    const { linear } = this.#blocks[index]!;
+    for (let page = first; page < first + count; page++) {
+      if (seen.has(page)) continue;
+      seen.add(page, page + 1);
+      const at = linear + page * PAGE_SIZE_4K;
+      if (is_zero(at, PAGE_SIZE_4K) === 0) this.#saved.set(at, this.#core.u8.slice(at, at + PAGE_SIZE_4K));
+    }
   }
 
   /** Puts everything back. */
@@ -184,17 +189,17 @@ export class PageJournal {
   }
 }
 
-/**
- * Checks a PAGES payload completely, then puts its pages in place.
- * @returns what it held, or in words what is wrong with it; then nothing was changed.
- */
-export function applyPages(
-  room: FrameRoom,
-  length: number,
-  blocks: readonly RamBlock[],
-  journal: PageJournal,
-): PagesPayload | string {
-  const { view, core } = room;
+/** What the head of a PAGES payload says. */
+interface PagesHead extends PagesPayload {
+  readonly index: number;
+  readonly block: RamBlock;
+  /** `data`: where in the payload; -1: pages of zeros. */
+  readonly runs: ReadonlyArray<{ first: number; pages: number; data: number }>;
+}
+
+/** Checks the head of a PAGES payload of `length` bytes. @returns what it says, or in words what is wrong with it. */
+function pagesHead(room: FrameRoom, length: number, blocks: readonly RamBlock[]): PagesHead | string {
+  const { view } = room;
   const base = room.payload - room.address;
   if (length < PAGES_HEADER) return 'shorter than its own header';
   const index = view.getUint32(base, true);
@@ -225,8 +230,45 @@ export function applyPages(
     }
   }
   if (data !== length) return `${length} bytes where the runs say ${data}`;
-  for (const run of runs) {
-    for (let page = run.first; page < run.first + run.pages; page++) journal.note(index, page);
+  return { length, pages, zeroPages, index, block, runs };
+}
+
+/**
+ * Pages that are one run of data, the usual payload of a first round, go straight into the block, under the journal's eyes: whoever takes them must
+ * undo the journal when the frame proves wrong. Other payloads pass through the room.
+ */
+export function pagesLanding(blocks: readonly RamBlock[], journal: PageJournal): Landing {
+  return {
+    type: FRAME_PAGES,
+    head: PAGES_HEADER + RUN_SIZE,
+    place(room, length) {
+      if (room.view.getUint32(room.payload - room.address + 4, true) !== 1) return 0;
+      const head = pagesHead(room, length, blocks);
+      if (typeof head === 'string' || head.pages === 0) return 0;
+      const { first, pages } = head.runs[0]!;
+      journal.note(head.index, first, pages);
+      return head.block.linear + first * PAGE_SIZE_4K;
+    },
+  };
+}
+
+/**
+ * Checks a PAGES payload completely, then puts its pages in place. @param landed they are in place already.
+ * @returns what it held, or in words what is wrong with it; then nothing was changed.
+ */
+export function applyPages(
+  room: FrameRoom,
+  length: number,
+  blocks: readonly RamBlock[],
+  journal: PageJournal,
+  landed = false,
+): PagesPayload | string {
+  const head = pagesHead(room, length, blocks);
+  if (typeof head === 'string') return head;
+  const { index, block, runs, pages, zeroPages } = head;
+  const { core } = room;
+  for (const run of landed ? [] : runs) {
+    journal.note(index, run.first, run.pages);
     const to = block.linear + run.first * PAGE_SIZE_4K;
     const size = run.pages * PAGE_SIZE_4K;
     if (run.data < 0) core.u8.fill(0, to, to + size);

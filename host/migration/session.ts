@@ -15,7 +15,8 @@ import {
   type RoundReport,
 } from './types.ts';
 
-const DEFAULT_FRAME = 256 * 1024;
+/** Large enough that the sum runs at full speed, small enough that a frame stays in the cache from one step to the next. */
+const DEFAULT_FRAME = 512 * 1024;
 /** How long a side waits for the peer to take its last words, milliseconds. */
 export const FAREWELL_MS = 2000;
 /** Answers and queries are small; their reader needs no more. */

@@ -47,8 +47,9 @@ export class FrameRoom {
   get view(): DataView {
     return new DataView(this.core.memory.buffer, this.address, this.size);
   }
-  sum(from: number, length: number): number {
-    return this.core.exports.crc32c(this.#table, 0, this.address + from, length) >>> 0;
+  /** The sum over [address, address + length) of the core's memory. @param before the sum of what comes before. */
+  sum(address: number, length: number, before = 0): number {
+    return this.core.exports.crc32c(this.#table, before, address, length) >>> 0;
   }
 
   release(): void {
@@ -97,8 +98,8 @@ export class FrameWriter {
     view.setUint16(6, flags, true);
     view.setUint32(8, sent, true);
     view.setUint32(12, this.#sequence++, true);
-    view.setUint32(16, room.sum(FRAME_HEADER, sent), true);
-    view.setUint32(20, room.sum(0, 20), true);
+    view.setUint32(16, room.sum(room.payload, sent), true);
+    view.setUint32(20, room.sum(room.address, 20), true);
     this.digest.update(view);
     return room.bytes(0, FRAME_HEADER + sent);
   }
@@ -133,6 +134,20 @@ export interface Frame {
   readonly sequence: number;
   /** Bytes of the payload, unpacked. */
   readonly length: number;
+  /** The payload behind its head lies where the landing said, not in the room. */
+  readonly landed: boolean;
+}
+
+/**
+ * Saves a copy of large payloads: when the head of one has arrived, the rest goes straight to where it belongs. That is before the sum of either is
+ * known, so whoever names a place must be able to take everything back.
+ */
+export interface Landing {
+  readonly type: number;
+  /** Bytes of the payload that decide, not compressed. */
+  readonly head: number;
+  /** The head lies in the room. @param length of the whole payload. @returns a linear address, or 0: all goes into the room. */
+  place(room: FrameRoom, length: number): number;
 }
 
 /** Receives frames: in order, none missing, none doubled, each sound. */
@@ -149,6 +164,9 @@ export class FrameReader {
   /** Bytes of the wire so far. */
   received = 0;
 
+  /** Only while frames are believed as they come. */
+  landing: Landing | null = null;
+
   constructor(core: Core, link: Link, frameSize: number) {
     this.room = new FrameRoom(core, frameSize);
     this.#chunks = link.incoming[Symbol.asyncIterator]();
@@ -159,12 +177,13 @@ export class FrameReader {
     const { room } = this;
     if (this.#last !== null) this.digest.update(this.#last);
     this.#last = null;
-    const got = await this.#fill(0, FRAME_HEADER);
+    const got = await this.#fill(room.address, FRAME_HEADER);
     if (got === 0) return null;
     if (got < FRAME_HEADER) this.#wrong('truncated', `the stream ends ${got} bytes into a header`);
     const view = new DataView(room.bytes(0, FRAME_HEADER).slice().buffer);
     if (view.getUint32(0, true) !== FRAME_MAGIC) this.#wrong('magic', 'no frame begins here');
-    if (view.getUint32(20, true) !== room.sum(0, 20)) this.#wrong('header-sum', 'the header does not match its sum');
+    if (view.getUint32(20, true) !== room.sum(room.address, 20))
+      this.#wrong('header-sum', 'the header does not match its sum');
     const type = view.getUint16(4, true);
     const flags = view.getUint16(6, true);
     const length = view.getUint32(8, true);
@@ -172,10 +191,21 @@ export class FrameReader {
     if (sequence !== this.#sequence) this.#wrong('sequence', `number ${sequence} where ${this.#sequence} should be`);
     if (length > room.capacity) this.#wrong('length', `${length} bytes, frames have at most ${room.capacity}`);
     if ((flags & ~FLAG_COMPRESSED) !== 0) this.#wrong('type', `unknown flags 0x${flags.toString(16)}`);
-    const body = await this.#fill(FRAME_HEADER, length);
+    const { landing } = this;
+    const splits = landing !== null && landing.type === type && flags === 0 && landing.head < length;
+    const head = splits ? landing.head : length;
+    let body = await this.#fill(room.payload, head);
+    let sum = room.sum(room.payload, head);
+    let landed = false;
+    if (splits && body === head) {
+      const place = landing.place(room, length);
+      landed = place !== 0;
+      const rest = landed ? place : room.payload + head;
+      body += await this.#fill(rest, length - head);
+      sum = room.sum(rest, length - head, sum);
+    }
     if (body < length) this.#wrong('truncated', `the stream ends ${body} bytes into ${length} of ${frameName(type)}`);
-    if (view.getUint32(16, true) !== room.sum(FRAME_HEADER, length))
-      this.#wrong('payload-sum', `${frameName(type)} does not match its sum`);
+    if (view.getUint32(16, true) !== sum) this.#wrong('payload-sum', `${frameName(type)} does not match its sum`);
     // Asking ahead tells the sender that its bytes are used up; it may be waiting to hear the answer to this very frame.
     if (this.#chunk.length === 0 && this.#ahead === null) {
       this.#ahead = this.#chunks.next();
@@ -185,7 +215,7 @@ export class FrameReader {
     this.#sequence++;
     this.received += FRAME_HEADER + length;
     const unpacked = (flags & FLAG_COMPRESSED) === 0 ? length : await this.#inflate(length);
-    return { type, sequence, length: unpacked };
+    return { type, sequence, length: unpacked, landed };
   }
 
   /** The payload of the last frame, borrowed. */
@@ -209,8 +239,8 @@ export class FrameReader {
     throw new StreamError(fault, this.#sequence, why);
   }
 
-  /** Fills [from, from + length) of the room. @returns bytes got; fewer at the end of the stream. */
-  async #fill(from: number, length: number): Promise<number> {
+  /** Fills [address, address + length) of the core's memory. @returns bytes got; fewer at the end of the stream. */
+  async #fill(address: number, length: number): Promise<number> {
     let filled = 0;
     while (filled < length) {
       if (this.#chunk.length === 0) {
@@ -224,7 +254,7 @@ export class FrameReader {
         continue;
       }
       const n = Math.min(this.#chunk.length, length - filled);
-      this.room.bytes(from + filled, n).set(this.#chunk.subarray(0, n));
+      this.room.core.u8.set(this.#chunk.subarray(0, n), address + filled);
       this.#chunk = this.#chunk.subarray(n);
       filled += n;
     }

@@ -77,7 +77,7 @@ export interface ConvergencePolicy {
 export interface MigrationOptions {
   readonly clock?: Clock;
   readonly policy?: ConvergencePolicy;
-  /** Bytes of the largest frame, header included: 4 KiB + 512 at least. The same or larger at the destination. Default 256 KiB. */
+  /** Bytes of the largest frame, header included: 4 KiB + 512 at least. The same or larger at the destination. Default 512 KiB. */
   readonly frameSize?: number;
   /** Compresses payloads with the platform's CompressionStream. Default false. */
   readonly compress?: boolean;

@@ -21,6 +21,7 @@ export { ImageError, readImage, writeImage } from './devices/dasd/image.ts';
 export type { Unit as EckdUnit } from './devices/dasd/reads.ts';
 export type { CkdRecord, Track } from './devices/dasd/track.ts';
 export { type EmptyOptions, type TrackSource, Volume } from './devices/dasd/volume.ts';
+export type { StatefulHardware } from './devices/device_state.ts';
 export { type DeviceMemory, DmaPort, type DmaResult, whenDone } from './devices/dma.ts';
 export type { ActionFields, ActionResult, DeviceDescription, MachineDescription } from './devices/model.ts';
 export type { PciBarOptions } from './devices/pci_bar.ts';

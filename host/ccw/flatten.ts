@@ -50,7 +50,7 @@ export interface FlatArea {
 
 /** A flattened program: how many CCWs, and the way back. */
 export interface FlatProgram {
-  /** CCWs in the buffer: `ccwchain_nr`. */
+  /** CCWs in the buffer, with those between chains: `ccwchain_nr`. */
   readonly count: number;
   /** The guest's address for an offset into the buffer, as an IRB's CPA has it; offsets outside the program come back unchanged. */
   guestCpa(offset: number): number;
@@ -76,7 +76,7 @@ const refuse = (errno: number, why: string): never => {
 /**
  * Flattens the program of an ORB (12 bytes, big-endian) into `area`.
  * @throws VfioError EOPNOTSUPP transport mode, format-0 CCWs, no prefetch, no 64-bit IDAWs, 2 KiB blocks; EFAULT the program, a list or data lie
- * where the guest has no storage; EINVAL more than 256 CCWs. What `area` holds is then undefined.
+ * where the guest has no storage; EINVAL more than 256 CCWs, counting one between chains. What `area` holds is then undefined.
  */
 export function flattenProgram(storage: GuestStorage, orb: Uint8Array, area: FlatArea): FlatProgram {
   const view = new DataView(orb.buffer, orb.byteOffset, 12);
@@ -104,16 +104,23 @@ function checkOrb(word1: number): void {
   if ((word1 & ORB_BLOCK_2K) !== 0) refuse(EOPNOTSUPP, 'IDAW blocks of 2 KiB');
 }
 
-const total = (chains: readonly Chain[]): number => chains.reduce((sum, chain) => sum + chain.ccws.length, 0);
+/** CCWs in the buffer so far. */
+const total = (chains: readonly Chain[]): number => {
+  const last = chains.at(-1);
+  return last === undefined ? 0 : last.first + last.ccws.length;
+};
 const holds = (chain: Chain, address: number): boolean =>
   address >= chain.address && address <= chain.address + CCW_SIZE * (chain.ccws.length - 1);
 
-/** Reads the chain at `address`, then those that its TICs lead to, depth first; a chain is read once. */
+/**
+ * Reads the chain at `address`, then those that its TICs lead to, depth first; a chain is read once. Between two chains is a place without a CCW:
+ * a status modifier may lead behind a chain, and must not lead into another.
+ */
 function collect(storage: GuestStorage, address: number, chains: Chain[]): void {
-  const first = total(chains);
+  const first = chains.length === 0 ? 0 : total(chains) + 1;
   const ccws: RawCcw[] = [];
   for (;;) {
-    if (first + ccws.length === CCW_BUFFER_MAX) refuse(EINVAL, `the program has more than ${CCW_BUFFER_MAX} CCWs`);
+    if (first + ccws.length >= CCW_BUFFER_MAX) refuse(EINVAL, `the program does not fit into ${CCW_BUFFER_MAX} CCWs`);
     const ccw = readCcw(storage, address + CCW_SIZE * ccws.length);
     const last = address + CCW_SIZE * ccws.length;
     ccws.push(ccw);
@@ -132,9 +139,7 @@ function readCcw(storage: GuestStorage, address: number): RawCcw {
   return { command: bytes[0]!, flags: bytes[1]!, count: view.getUint16(2), cda: view.getUint32(4) };
 }
 
-/**
- * A CPA is 8 bytes past a CCW that was fetched, so the CCW before it says which chain is meant: the one behind may begin right there.
- */
+/** A CPA is 8 bytes past a CCW that was fetched: the CCW before it says which chain is meant. */
 function guestCpa(chains: readonly Chain[], offset: number): number {
   const fetched = Math.max(0, offset - CCW_SIZE);
   const chain = chains.find(({ first, ccws }) => fetched >= first * 8 && fetched < (first + ccws.length) * CCW_SIZE);

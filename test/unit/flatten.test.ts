@@ -95,8 +95,8 @@ describe('flattenProgram', () => {
       .put(0x1000, ccw1(READ, CC, 1, 0x3000), ccw1(TIC, 0, 0, 0x2000))
       .put(0x2000, ccw1(READ, CC, 1, 0x3000), ccw1(TIC, 0, 0, 0x2000), ccw1(READ, 0, 1, 0x3000));
     const flat = flatten(guest, 0x1000);
-    expect(flat.program.count).toBe(5);
-    expect([flat.cda(1), flat.cda(3)]).toEqual([16, 16]);
+    expect(flat.program.count).toBe(6);
+    expect([flat.cda(1), flat.cda(4)]).toEqual([24, 24]);
   });
 
   it('a chain that two TICs lead to is there once', () => {
@@ -104,8 +104,16 @@ describe('flattenProgram', () => {
       .put(0x1000, ccw1(TIC, CC, 0, 0x2000), ccw1(TIC, 0, 0, 0x2008))
       .put(0x2000, ccw1(READ, CC, 1, 0x3000), ccw1(READ, 0, 1, 0x3000));
     const flat = flatten(guest, 0x1000);
-    expect(flat.program.count).toBe(4);
-    expect([flat.cda(0), flat.cda(1)]).toEqual([16, 24]);
+    expect(flat.program.count).toBe(5);
+    expect([flat.cda(0), flat.cda(1)]).toEqual([24, 32]);
+  });
+
+  it('a status modifier that leads behind a chain does not lead into the next: there is no CCW between them', () => {
+    const guest = new Guest()
+      .put(0x1000, ccw1(0x31, CC, 5, 0x3000), ccw1(TIC, 0, 0, 0x2000))
+      .put(0x2000, ccw1(READ, 0, 1, 0x3000));
+    const flat = flatten(guest, 0x1000);
+    expect([flat.program.count, flat.ccw(2), flat.ccw(3)[0]]).toEqual([4, [0, 0, 0, 0, 0, 0, 0, 0], READ]);
   });
 
   it('direct data that is not contiguous in the caller becomes a list', () => {
@@ -172,13 +180,13 @@ describe('flattenProgram', () => {
     expect(flatten(guest, 0x1000).ccw(0)[0]).toBe(NOP);
   });
 
-  it('an offset becomes the guest address: 8 past the CCW that was fetched, also where the next chain begins', () => {
+  it('an offset becomes the guest address: 8 past the CCW that was fetched', () => {
     const guest = new Guest()
       .put(0x1000, ccw1(READ, CC, 1, 0x3000), ccw1(TIC, 0, 0, 0x2000))
       .put(0x2000, ccw1(READ, 0, 1, 0x3000));
     const { program } = flatten(guest, 0x1000);
-    expect([0, 8, 16, 24].map((offset) => program.guestCpa(offset))).toEqual([0x1000, 0x1008, 0x1010, 0x2008]);
-    expect(program.guestCpa(32)).toBe(32);
+    expect([0, 8, 16, 32].map((offset) => program.guestCpa(offset))).toEqual([0x1000, 0x1008, 0x1010, 0x2008]);
+    expect([24, 40].map((offset) => program.guestCpa(offset))).toEqual([24, 40]);
   });
 
   it.each([

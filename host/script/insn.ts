@@ -61,11 +61,15 @@ function attach(context: ScriptContext, op: JsonObject): { ret: bigint } {
   const { vfio } = context;
   const device = number(context, op, 'fd');
   if (op['kind'] === 'ap') {
+    if (vm.ap.backend !== null) throw new ScriptError('the machine has a matrix already');
     vm.ap.backend = new VfioApBackend(vfio, device, (isc) => vm.css.adapterInterrupt(isc));
     return { ret: 0n };
   }
   if (op['kind'] === 'ccw') {
-    vm.css.attach(number(context, op, 'id'), new VfioSubchannelBackend(vfio, device));
+    const id = number(context, op, 'id');
+    const why = vm.css.refuses(id);
+    if (why !== null) throw new ScriptError(`id 0x${id.toString(16)}: ${why}`);
+    vm.css.attach(id, new VfioSubchannelBackend(vfio, device));
     return { ret: 0n };
   }
   const backend = new VfioFunctionBackend(vfio, vm.storage, {

@@ -52,6 +52,12 @@ describe('insn in scripts', () => {
     ]);
   });
 
+  for (const id of ['0x313', '0x100010313', '0x90000'])
+    it(`an identification such as ${id} is a mistake of the script`, async () => {
+      const script = `{"op": "vm"}\n{"op": "attach", "kind": "ccw", "fd": 3, "id": "${id}"}`;
+      await expect(run(script)).rejects.toThrow(/line 2.*0x1nnnn/);
+    });
+
   it('storage that the process has no room for is ENOMEM', async () => {
     const { results } = await run('{"op": "vm", "storage": "0x40000000"}');
     expect(results[0]).toMatchObject({ ret: -12, errno: 'ENOMEM' });

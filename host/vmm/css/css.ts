@@ -43,8 +43,16 @@ export class ChannelSubsystem {
     this.storage = storage;
   }
 
-  /** Adds a subchannel. @param id 0x0001nnnn, with the set in bits 0x00060000. @internal */
+  /** @internal Why a subchannel cannot have this identification, or null. */
+  refuses(id: number): string | null {
+    if ((id & ONE_BIT) === 0 || id > 0x7ffff) return 'it is 0x1nnnn, with the set in bits 0x60000';
+    return this.#subchannels.has(id) ? 'there is such a subchannel already' : null;
+  }
+
+  /** Adds a subchannel. @param id 0x0001nnnn, with the set in bits 0x00060000. @throws RangeError malformed or taken. @internal */
   attach(id: number, backend: SubchannelBackend): VirtualSubchannel {
+    const why = this.refuses(id);
+    if (why !== null) throw new RangeError(`0x${id.toString(16)}: ${why}`);
     const subchannel = new VirtualSubchannel(id, backend, this);
     this.#subchannels.set(id & 0x7ffff, subchannel);
     return subchannel;

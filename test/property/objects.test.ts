@@ -71,6 +71,8 @@ class Walk {
   }));
   readonly #devices: Device[] = [];
   readonly #files = new Map<number, File>();
+  /** Mappings of device regions by address. */
+  readonly #mappings = new Map<bigint, File>();
   readonly #log: string[] = [];
   /** Outcomes seen: call and errno. */
   readonly seen = new Set<string>();
@@ -90,6 +92,7 @@ class Walk {
     () => this.#detach(),
     () => this.#alloc(),
     () => this.#destroy(),
+    ...[() => this.#mmap(), () => this.#munmap()],
     () => this.#ask(),
   ];
 
@@ -111,7 +114,7 @@ class Walk {
 
   /** Everything closed in random order: nothing is left. */
   end(): void {
-    while (this.#files.size > 0) this.#close();
+    while (this.#files.size > 0 || this.#mappings.size > 0) this.#random.int(2) === 0 ? this.#close() : this.#munmap();
     for (const group of this.#groups) expect([group.file, group.home, group.owner]).toEqual([null, null, null]);
     for (const { name } of this.#devices) {
       const device = this.#vfio.kernel.device(name);
@@ -331,6 +334,25 @@ class Walk {
     const detach = new structs.VfioDeviceDetachIommufdPt();
     this.#is(this.#ioctl(at.fd, ioctl.VFIO_DEVICE_DETACH_IOMMUFD_PT, detach), wanted, `detach ${at.what.device.name}`);
     if (wanted === 0) at.what.device.ioas = 0;
+  }
+  /** A mapping of a region holds the device's file. */
+  #mmap(): void {
+    const at = this.#of('device');
+    if (at === null || this.#mappings.size > 3) return;
+    const mappable = at.what.granted && at.what.device.name === '0000:00:01.0';
+    if (at.what.granted && at.what.device.group.physical && !mappable) return;
+    const address = this.#vfio.mmapRaw(4096, { fd: at.fd, offset: 0 });
+    this.#is(address < 0n ? Number(address) : 0, mappable ? 0 : -EINVAL, `mmap ${at.what.device.name}`);
+    if (address < 0n) return;
+    at.file.refs++;
+    this.#mappings.set(address, at.file);
+  }
+  #munmap(): void {
+    if (this.#mappings.size === 0) return;
+    const [address, file] = this.#random.pick([...this.#mappings]);
+    this.#is(this.#vfio.munmapRaw(address, 4096), 0, 'munmap');
+    this.#mappings.delete(address);
+    this.#put(file);
   }
   #alloc(): void {
     const at = this.#of('iommufd');

@@ -85,7 +85,8 @@ if (!coreOnly && (!ifNeeded || age('dist/.built') < hostSources)) {
   copyFileSync(join(root, 'host/core.wasm'), join(root, 'dist/host/core.wasm'));
   writeFileSync(join(root, 'dist/.built'), '');
 }
-if (types && (!ifNeeded || age('dist/host/index.d.ts') < hostSources)) {
+const typeSettings = ['tsconfig.json', 'tsconfig.build.json', 'api-extractor.json'].map(age);
+if (types && (!ifNeeded || age('dist/host/index.d.ts') < Math.max(hostSources, ...typeSettings))) {
   // One file of declarations for all entries: what the public names need and nothing else.
   rmSync(join(root, 'build/types'), { recursive: true, force: true });
   run('typescript/bin/tsc', ['-p', 'tsconfig.build.json']);

@@ -2,6 +2,7 @@
 import { PAGE_SIZE_4K } from '../../assembly/abi.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import type { Core } from '../core.ts';
+import { toHex } from '../hex.ts';
 import { DeviceHandle } from './devices.ts';
 import { STREAM_MAJOR, STREAM_MINOR } from './frames.ts';
 import { type RamBlock, ramBlocks } from './ram.ts';
@@ -170,7 +171,7 @@ export class Session {
 
 function randomId(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  return toHex(bytes);
 }
 
 /** The error itself when it is one of ours, else wrapped: whatever a link throws is the link's fault. */

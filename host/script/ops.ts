@@ -2,6 +2,7 @@
 import type { ManualClock } from '../clock.ts';
 import type { ActionResult } from '../devices/model.ts';
 import { errnoName } from '../errno.ts';
+import { toHex } from '../hex.ts';
 import type { VfioInstance } from '../source.ts';
 import { IOCTL_NUMBERS, OWN_IOCTL_NUMBERS } from '../uapi/ioctl.ts';
 import type { VirtualMachine } from '../vmm/machine.ts';
@@ -10,7 +11,7 @@ import { ActionReader } from './device.ts';
 import type { Result } from './expect.ts';
 import { VM_OPERATIONS } from './insn.ts';
 import { encodeStruct, isStructType } from './structs.ts';
-import { bytesOf, hexOf, integer, type Json, type JsonObject, type Saved, ScriptError } from './values.ts';
+import { bytesOf, integer, type Json, type JsonObject, type Saved, ScriptError } from './values.ts';
 
 /** What operations work on. */
 export interface ScriptContext {
@@ -95,7 +96,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
       const buffer = new Uint8Array(length(context, op));
       const offset = 'offset' in op ? value(context, op, 'offset') : undefined;
       const ret = context.vfio.readRaw(descriptor(context, op), buffer, offset);
-      return ret < 0 ? outcome(ret) : { ret: BigInt(ret), data: hexOf(buffer.subarray(0, ret)) };
+      return ret < 0 ? outcome(ret) : { ret: BigInt(ret), data: toHex(buffer.subarray(0, ret)) };
     },
   },
   write: {
@@ -141,7 +142,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     run(context, op) {
       const buffer = new Uint8Array(length(context, op));
       const ret = context.vfio.peekRaw(address(context, op), buffer);
-      return ret < 0 ? outcome(ret) : { ret: BigInt(ret), data: hexOf(buffer) };
+      return ret < 0 ? outcome(ret) : { ret: BigInt(ret), data: toHex(buffer) };
     },
   },
   eventfd: {
@@ -211,7 +212,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
       if (typeof result === 'number') return outcome(result);
       return result.data === undefined || result.ret < 0
         ? outcome(result.ret)
-        : { ret: BigInt(result.ret), data: hexOf(result.data) };
+        : { ret: BigInt(result.ret), data: toHex(result.data) };
     },
   },
 };
@@ -233,12 +234,12 @@ function ioctl(context: ScriptContext, op: JsonObject): Result {
   if ('struct' in op) {
     const typed = encodeStruct(op['struct'] as JsonObject, saved);
     const ret = vfio.ioctlRaw(fd, request, new ScriptBuffer(typed.bytes, typed.type));
-    return { ...outcome(ret), arg: hexOf(typed.bytes), struct: typed.decode() };
+    return { ...outcome(ret), arg: toHex(typed.bytes), struct: typed.decode() };
   }
   if ('arg' in op) {
     const bytes = bytesOf(op['arg'], 'arg');
     const ret = vfio.ioctlRaw(fd, request, new ScriptBuffer(bytes));
-    return { ...outcome(ret), arg: hexOf(bytes) };
+    return { ...outcome(ret), arg: toHex(bytes) };
   }
   if ('string' in op)
     return outcome(vfio.ioctlRaw(fd, request, new ScriptBuffer(encoder.encode(`${op['string']}\0`), 'string')));

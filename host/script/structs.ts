@@ -1,5 +1,6 @@
 // Typed buffers of a script (spec script, `struct`): encodes the fields of a uapi structure, its trailing data and its padding, and decodes
 // the bytes that a call left. Field names are those of the headers.
+import { toHex } from '../hex.ts';
 import {
   VFIO_DEVICE_FEATURE_BUS_MASTER,
   VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT,
@@ -13,16 +14,7 @@ import {
 } from '../uapi/constants.ts';
 import { type Field, type Fields, type StructType, s32, struct, u8, u32, u64 } from '../uapi/struct.ts';
 import * as structs from '../uapi/structs.ts';
-import {
-  bytesOf,
-  type Decoded,
-  hexOf,
-  integer,
-  type Json,
-  type JsonObject,
-  type Saved,
-  ScriptError,
-} from './values.ts';
+import { bytesOf, type Decoded, integer, type Json, type JsonObject, type Saved, ScriptError } from './values.ts';
 
 // The fields behind these three exist only when argsz is given; without it the call passes the shorter structure.
 const GROWN: Readonly<Record<string, StructType>> = {
@@ -173,9 +165,9 @@ function encodeTail(value: Json, tail: Tail | null, saved: ReadonlyMap<string, S
 }
 
 export function decodeTail(bytes: Uint8Array, tail: Tail | null): Decoded {
-  if (tail === null || bytes.length === 0) return hexOf(bytes);
+  if (tail === null || bytes.length === 0) return toHex(bytes);
   const size = tail.kind === 'ints' ? tail.field.size : tail.type.size;
-  if (tail.kind === 'struct') return bytes.length < size ? hexOf(bytes) : decodeFields(bytes, 0, tail.type);
+  if (tail.kind === 'struct') return bytes.length < size ? toHex(bytes) : decodeFields(bytes, 0, tail.type);
   return Array.from({ length: Math.floor(bytes.length / size) }, (_, index) =>
     tail.kind === 'ints' ? getInteger(bytes, index * size, tail.field) : decodeFields(bytes, index * size, tail.type),
   );
@@ -212,7 +204,7 @@ export function decodeFields(bytes: Uint8Array, base: number, type: StructType):
     const offset = base + (type.offsets[name] as number);
     if (field.kind === 'int') decoded[name] = getInteger(bytes, offset, field);
     else if (field.kind === 'struct') decoded[name] = decodeFields(bytes, offset, field.type);
-    else decoded[name] = hexOf(bytes.subarray(offset, offset + field.size));
+    else decoded[name] = toHex(bytes.subarray(offset, offset + field.size));
   }
   return decoded;
 }

@@ -3,6 +3,7 @@
 import { EFAULT } from '../../assembly/abi.ts';
 import type { ActionFields, ActionResult } from '../devices/model.ts';
 import { errnoName } from '../errno.ts';
+import { toHex } from '../hex.ts';
 import type { IoctlArg, MmapOptions, VfioProcess } from '../process.ts';
 import { VfioInstance } from '../source.ts';
 import { ioctlName, VFIO_GROUP_GET_DEVICE_FD } from '../uapi/ioctl.ts';
@@ -10,7 +11,7 @@ import { argumentBytes, comparable, describeStruct, NO_NAMES } from './describe.
 import { ActionReader } from './device.ts';
 import { IDLE_MS, WAIT_MS } from './ops.ts';
 import { Memory } from './trace_memory.ts';
-import { hexInteger, hexOf, type Json, type JsonObject, printed } from './values.ts';
+import { hexInteger, type Json, type JsonObject, printed } from './values.ts';
 
 /** Takes one line of the recording, without its new line. */
 export type TraceSink = (line: string) => void;
@@ -119,12 +120,12 @@ class Recorder {
 
   readRaw(fd: number, buffer: Uint8Array, offset?: bigint | number): number {
     const line = { op: 'read', fd: this.#fd(fd), ...at(offset), length: buffer.length };
-    const data = (ret: number) => ({ data: hexOf(buffer.subarray(0, ret)) });
+    const data = (ret: number) => ({ data: toHex(buffer.subarray(0, ret)) });
     return this.#call(line, () => this.#process.readRaw(fd, buffer, offset), data);
   }
 
   writeRaw(fd: number, data: Uint8Array, offset?: bigint | number): number {
-    const line = { op: 'write', fd: this.#fd(fd), ...at(offset), data: hexOf(data) };
+    const line = { op: 'write', fd: this.#fd(fd), ...at(offset), data: toHex(data) };
     return this.#plain(line, () => this.#process.writeRaw(fd, data, offset));
   }
 
@@ -157,7 +158,7 @@ class Recorder {
   }
 
   pokeRaw(address: bigint, data: Uint8Array): number {
-    const line = { op: 'poke', addr: this.#address(address), data: hexOf(data) };
+    const line = { op: 'poke', addr: this.#address(address), data: toHex(data) };
     return this.#plain(line, () => this.#process.pokeRaw(address, data));
   }
 
@@ -166,7 +167,7 @@ class Recorder {
     return this.#call(
       line,
       () => this.#process.peekRaw(address, into),
-      () => ({ data: hexOf(into) }),
+      () => ({ data: toHex(into) }),
     );
   }
 
@@ -186,7 +187,7 @@ class Recorder {
     else {
       const bytes = new Uint8Array(8);
       new DataView(bytes.buffer).setBigUint64(0, count, true);
-      this.#after(line, waited ? { ret: 0, count: integer(count) } : { ret: 8, data: hexOf(bytes) });
+      this.#after(line, waited ? { ret: 0, count: integer(count) } : { ret: 8, data: toHex(bytes) });
     }
     return count;
   }
@@ -216,7 +217,7 @@ class Recorder {
     const given = fields instanceof ActionReader ? fields.plain() : {};
     this.#after(
       { op: 'device', name, action, ...given },
-      { ...outcome(ret), ...(data === undefined ? {} : { data: hexOf(data) }) },
+      { ...outcome(ret), ...(data === undefined ? {} : { data: toHex(data) }) },
     );
     return result;
   }
@@ -243,13 +244,13 @@ class Recorder {
 
   #buffer(line: JsonObject, bytes: Uint8Array, type: string | undefined, call: () => number): number {
     const given = type === undefined ? null : describeStruct(type, bytes, this.#names);
-    const argument: JsonObject = given === null ? { arg: hexOf(bytes) } : { struct: given };
+    const argument: JsonObject = given === null ? { arg: toHex(bytes) } : { struct: given };
     this.#before();
     const before = bytes.slice();
     const ret = call();
     if (ret === -EFAULT) return this.#shortBuffer(line, before);
     const left = given === null || type === undefined ? null : describeStruct(type, bytes, NO_NAMES);
-    if (given === null || left === null) this.#after({ ...line, ...argument }, { ...outcome(ret), arg: hexOf(bytes) });
+    if (given === null || left === null) this.#after({ ...line, ...argument }, { ...outcome(ret), arg: toHex(bytes) });
     else
       this.#after(
         { ...line, ...this.#adopt(left, ret), ...argument },
@@ -266,7 +267,7 @@ class Recorder {
     const name = this.#name('m');
     const start = length - bytes.length;
     this.#write({ op: 'mmap', as: name, length, addr: SCRATCH });
-    this.#write({ op: 'poke', addr: `$${name}+${start}`, data: hexOf(bytes) });
+    this.#write({ op: 'poke', addr: `$${name}+${start}`, data: toHex(bytes) });
     this.#after({ ...line, value: `$${name}+${start}` }, outcome(-EFAULT));
     this.#write({ op: 'munmap', addr: `$${name}`, length });
     return -EFAULT;
@@ -313,7 +314,7 @@ class Recorder {
     this.#time = now;
     if (passed > 0) this.#write(passed === IDLE_MS ? { op: 'idle' } : { op: 'idle', ms: passed });
     for (const { address, data } of this.#memory.changes())
-      this.#write({ op: 'poke', addr: this.#address(address), data: hexOf(data) });
+      this.#write({ op: 'poke', addr: this.#address(address), data: toHex(data) });
   }
 
   #after(line: JsonObject, expect: Outcome): void {

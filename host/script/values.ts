@@ -1,4 +1,5 @@
 // Values of a script (spec script, "Values"): integers up to 64 bits, bytes in hex, and references to what an earlier operation saved.
+import { fromHex } from '../hex.ts';
 
 /** A script that cannot be executed as written: wrong JSON, an unknown word, a value of the wrong kind. */
 export class ScriptError extends Error {
@@ -90,17 +91,7 @@ function lookup(name: string, path: string, saved: ReadonlyMap<string, Saved>, w
 export function bytesOf(value: Json | undefined, what: string): Uint8Array {
   if (typeof value !== 'string' || value.length % 2 !== 0 || !/^[0-9a-f]*$/i.test(value))
     throw new ScriptError(`${what}: bytes in hex are needed, not ${JSON.stringify(value)}`);
-  const bytes = new Uint8Array(value.length / 2);
-  for (let i = 0; i < bytes.length; i++) bytes[i] = Number.parseInt(value.slice(2 * i, 2 * i + 2), 16);
-  return bytes;
-}
-
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
-
-export function hexOf(bytes: Uint8Array): string {
-  let text = '';
-  for (const byte of bytes) text += HEX[byte];
-  return text;
+  return fromHex(value);
 }
 
 /** `"0x…"` of an address, `"-0x…"` of a negative number. */

@@ -1,6 +1,7 @@
 // Who may open which function: the device's address, and the token that a physical function shares with the users of its virtual ones.
 // Source: spec pci section 1.2, vfio-core section 9 (feature 0).
 import { EACCES, EFAULT, EINVAL, ENOTTY } from '../../../assembly/abi.ts';
+import { toHex } from '../../hex.ts';
 import { VFIO_DEVICE_FEATURE_SET } from '../../uapi/constants.ts';
 import { checkFeature } from '../../vfio/feature.ts';
 import type { FeatureRequest } from '../../vfio/ops.ts';
@@ -71,7 +72,7 @@ export function tokenFeature(device: VfioPciDevice, task: Task, feature: Feature
   if (check !== 1) return check;
   const bytes = feature.data.copyIn(0, 16);
   if (bytes === null) return task.fail(EFAULT, 'the token is not readable');
-  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  const hex = toHex(bytes);
   device.vfToken.set(hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5'));
   return 0;
 }

@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest';
+import { toHex } from '../../../host/hex.ts';
 import { encodeStruct } from '../../../host/script/structs.ts';
-import { hexOf, type JsonObject, type Saved } from '../../../host/script/values.ts';
+import type { JsonObject, Saved } from '../../../host/script/values.ts';
 
 const saved = new Map<string, Saved>([['e', { ret: 6n, fields: undefined }]]);
 const encode = (spec: JsonObject) => encodeStruct(spec, saved);
-const hex = (spec: JsonObject) => hexOf(encode(spec).bytes);
+const hex = (spec: JsonObject) => toHex(encode(spec).bytes);
 
 describe('structures of a script', () => {
   it('argsz defaults to the size of the structure, other missing fields are 0', () => {
@@ -59,7 +60,7 @@ describe('structures of a script', () => {
     [0, '00112233445566778899aabbccddeeff', '00112233445566778899aabbccddeeff'],
   ])('data of feature %i', (id, data, expected) => {
     const typed = encode({ type: 'vfio_device_feature', argsz: 8 + expected.length / 2, flags: 0x10000 + id, data });
-    expect(hexOf(typed.bytes).slice(16)).toBe(expected);
+    expect(toHex(typed.bytes).slice(16)).toBe(expected);
     expect(typed.decode()['data']).toBeDefined();
   });
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { bytesOf, hexOf, integer, parseJson, printed, type Saved, ScriptError } from '../../../host/script/values.ts';
+import { toHex } from '../../../host/hex.ts';
+import { bytesOf, integer, parseJson, printed, type Saved, ScriptError } from '../../../host/script/values.ts';
 
 const saved = new Map<string, Saved>([
   ['fd', { ret: 5n, fields: undefined }],
@@ -62,7 +63,7 @@ describe('integers of a script', () => {
   });
 
   it('bytes are pairs of hex digits in either case', () => {
-    expect(hexOf(bytesOf('00fFA5', 'x'))).toBe('00ffa5');
+    expect(toHex(bytesOf('00fFA5', 'x'))).toBe('00ffa5');
     for (const bad of ['0', 'zz', 5, null]) expect(() => bytesOf(bad, 'x')).toThrow(/bytes in hex/);
   });
 });

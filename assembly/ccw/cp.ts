@@ -46,7 +46,7 @@ const READ_SIZE: usize = CCWCHAIN_LEN_MAX << 3;
  * Bytes between chains. The address behind a chain is its own (cp_update_scsw), so the next chain must not start there; a few CCWs
  * more keep an address that a device computes wrongly from being taken for one of another chain.
  */
-export const CHAIN_GAP: usize = 64;
+const CHAIN_GAP: usize = 64;
 /** Room that a chain may need while it is copied. */
 const CHAIN_ROOM: usize = READ_SIZE + CHAIN_GAP;
 const CHAIN_AREA: usize = 384;
@@ -131,8 +131,6 @@ export function cp_init(cp: usize, iommu: usize, word1: u32, cpa: u32): i32 {
 }
 
 /** Sets size of an IDAW and of a block. */
-// @ts-expect-error: decorator
-@inline
 export function cp_set_geometry(cp: usize, idaw_size: u32, block_shift: u32): void {
   store<u32>(cp, idaw_size, CP_IDAW_SIZE);
   store<u32>(cp, block_shift, CP_BLOCK_SHIFT);
@@ -169,15 +167,8 @@ function chain_build(cp: usize, iommu: usize, address: u32): i32 {
   // A status modifier of the last CCW but one leads here: no CCW is, least of all one of the guest's that nobody has translated.
   store<u64>(host + (<usize>len << 3), 0);
 
-  const count = load<u32>(cp, CP_CHAIN_COUNT);
-  if (count == CCWCHAIN_COUNT_MAX) return -EINVAL;
-  const chain = chain_at(cp, count);
-  store<u32>(chain, address, CCWCHAIN_IOVA);
-  store<u32>(chain, len, CCWCHAIN_LEN);
-  store<u32>(chain, <u32>host, CCWCHAIN_HOST);
-  store<u32>(chain, 0, CCWCHAIN_TRANSLATED);
-  store<u32>(cp, count + 1, CP_CHAIN_COUNT);
-  store<u32>(cp, <u32>(host + (<usize>len << 3) + CHAIN_GAP), CP_CHAIN_BRK);
+  if (load<u32>(cp, CP_CHAIN_COUNT) == CCWCHAIN_COUNT_MAX) return -EINVAL;
+  chain_add(cp, address, len, host, 0);
 
   for (let at = host; tics != 0; at += 8) {
     const w = load<u64>(at);
@@ -189,6 +180,18 @@ function chain_build(cp: usize, iommu: usize, address: u32): i32 {
     if (result < 0) return result;
   }
   return 0;
+}
+
+/** Notes the chain of `len` CCWs at `host`, `translated` of them done; the next one goes behind it. There must be fewer than 16. */
+export function chain_add(cp: usize, address: u32, len: u32, host: usize, translated: u32): void {
+  const count = load<u32>(cp, CP_CHAIN_COUNT);
+  const chain = chain_at(cp, count);
+  store<u32>(chain, address, CCWCHAIN_IOVA);
+  store<u32>(chain, len, CCWCHAIN_LEN);
+  store<u32>(chain, <u32>host, CCWCHAIN_HOST);
+  store<u32>(chain, translated, CCWCHAIN_TRANSLATED);
+  store<u32>(cp, count + 1, CP_CHAIN_COUNT);
+  store<u32>(cp, <u32>(host + (<usize>len << 3) + CHAIN_GAP), CP_CHAIN_BRK);
 }
 
 /**

@@ -6,35 +6,12 @@
 //
 // The program is one chain at guest address 0, so that a CPA comes back as a byte offset into the buffer.
 import {
-  BLOCK_BRK,
-  CCWCHAIN_HOST,
-  CCWCHAIN_IOVA,
-  CCWCHAIN_LEN,
-  CCWCHAIN_LEN_MAX,
-  CCWCHAIN_TRANSLATED,
-  CCW_CMD_NOOP,
-  CCW_FLAG_IDA,
-  CP_CHAIN_BRK,
-  CP_CHAIN_COUNT,
-  CP_IOMMU,
-  CP_STATE,
-  CP_STATE_NONE,
-  CP_STATE_TRANSLATED,
-  CP_WORD,
-  CP_WORD1,
-  EBUSY,
-  EINVAL,
-  ENOMEM,
-  PAGE_SHIFT_4K,
-  PAGE_SIZE_4K,
-  PIN_SIZE,
+  CCWCHAIN_LEN_MAX, CCW_CMD_NOOP, CP_IOMMU, CP_STATE, CP_STATE_NONE, CP_STATE_TRANSLATED, CP_WORD1, EBUSY, EINVAL, ENOMEM, PAGE_SHIFT_4K,
 } from '../abi';
-import { iommu_read } from '../iommu/rw';
-import { get_be64, put_be64 } from '../mem';
 import { ccw_cmd, ccw_count, ccw_is_idal, ccw_is_tic, ccw_moved, ccw_target } from './ccw';
-import { CHAIN_GAP, chain_at, chain_room, cp_free, cp_set_geometry } from './cp';
-import { idal_fill } from './idal';
-import { block_with_room, pins_close, pins_open } from './page_array';
+import { chain_add, chain_room, cp_free, cp_set_geometry } from './cp';
+import { ccw_translate } from './idal';
+import { pins_close, pins_open } from './page_array';
 
 /** Bytes of the buffer's half that holds CCWs; the slots begin here. */
 const SLOTS: u32 = CCWCHAIN_LEN_MAX << 3;
@@ -53,13 +30,7 @@ export function cp_init_flat(cp: usize, iommu: usize, word1: u32, buffer: usize,
   if (len == 0 || len > <u32>CCWCHAIN_LEN_MAX) return -EINVAL;
   const host = chain_room(cp);
   if (host == 0) return -ENOMEM;
-  const chain = chain_at(cp, 0);
-  store<u32>(chain, 0, CCWCHAIN_IOVA);
-  store<u32>(chain, len, CCWCHAIN_LEN);
-  store<u32>(chain, <u32>host, CCWCHAIN_HOST);
-  store<u32>(chain, len, CCWCHAIN_TRANSLATED);
-  store<u32>(cp, 1, CP_CHAIN_COUNT);
-  store<u32>(cp, <u32>(host + (<usize>len << 3) + CHAIN_GAP), CP_CHAIN_BRK);
+  chain_add(cp, 0, len, host, len);
   store<u32>(cp, <u32>iommu, CP_IOMMU);
   store<u32>(cp, word1, CP_WORD1);
   cp_set_geometry(cp, 8, PAGE_SHIFT_4K);
@@ -77,6 +48,8 @@ export function cp_init_flat(cp: usize, iommu: usize, word1: u32, buffer: usize,
 }
 
 /** Stores one CCW of the buffer as the device will fetch it. */
+// @ts-expect-error: decorator
+@inline
 function ccw_place(cp: usize, host: usize, at: usize, buffer: usize, w: u64): i32 {
   const offset = ccw_target(w);
   if (ccw_is_tic(w)) {
@@ -90,38 +63,6 @@ function ccw_place(cp: usize, host: usize, at: usize, buffer: usize, w: u64): i3
     return 0;
   }
   if (offset < SLOTS || offset > LAST_SLOT) return -EINVAL;
-  const address = load<u64>(buffer + offset);
-  const indirect = ccw_is_idal(w);
-  return indirect || ccw_count(w) != 0 ? data_place(cp, at, w, address, indirect) : -EINVAL;
-}
-
-/** Gives a CCW a host IDAL over the caller's pages. @param address of the data, or of the caller's own list. */
-function data_place(cp: usize, at: usize, w: u64, address: u64, indirect: bool): i32 {
-  const iommu = <usize>load<u32>(cp, CP_IOMMU);
-  let first = address;
-  if (indirect) {
-    const result = iommu_read(iommu, address, cp + CP_WORD, 8);
-    if (result < 0) return result;
-    first = get_be64(cp + CP_WORD);
-  }
-  const within = <u32>first & (PAGE_SIZE_4K - 1);
-  const n = <usize>((within + max<u32>(ccw_count(w), 1) + PAGE_SIZE_4K - 1) >> PAGE_SHIFT_4K);
-  const block = block_with_room(cp, n * (8 + PIN_SIZE));
-  if (block == 0) return -ENOMEM;
-  const idal = <usize>load<u32>(block, BLOCK_BRK);
-  let list: usize = 0;
-  if (indirect) {
-    // Read to where its translation goes: word for word the same size, filled from the front.
-    list = idal;
-    const result = iommu_read(iommu, address, list, <u32>(n << 3));
-    if (result < 0) return result;
-    if (get_be64(list) != first) return -EINVAL;
-    // Only the first word has an offset inside its block.
-    for (let i: usize = 1; i < n; i++) put_be64(list + (i << 3), get_be64(list + (i << 3)) & ~(<u64>PAGE_SIZE_4K - 1));
-  }
-  const result = idal_fill(cp, block, idal, n, list, first);
-  if (result < 0) return result;
-  store<u32>(block, <u32>(idal + (n << 3)), BLOCK_BRK);
-  store<u64>(at, ccw_moved(w, <u32>idal, CCW_FLAG_IDA));
-  return 0;
+  if (!ccw_is_idal(w) && ccw_count(w) == 0) return -EINVAL;
+  return ccw_translate(cp, at, w, load<u64>(buffer + offset), true);
 }

@@ -5,11 +5,11 @@ import {
   BLOCK_BRK, BLOCK_PINS, CCW_FLAG_IDA, CP_BLOCK_SHIFT, CP_IDAW_SIZE, CP_IOMMU, CP_MODE, CP_WORD, EINVAL, ENOMEM, PIN_COUNT, PIN_PAGE,
   PIN_SIZE, PROT_READ, PROT_WRITE, PTE_FRAME, PTE_IDAW,
 } from '../abi';
-import { PIN_NEW, PTE_FRESH, PTE_FRESH_MASK, PTE_PIN, leaf_pte, low_leaf, low_limit, low_node, low_nodes, pte_find, pte_pinnable } from '../iommu/direct';
+import { PIN_NEW, PTE_FRESH, PTE_FRESH_MASK, PTE_PIN, leaf_pte, low_leaf, low_node, low_root, pte_find, pte_pinnable } from '../iommu/direct';
 import { pin_page_run } from '../iommu/pfn';
 import { iommu_read, iommu_window } from '../iommu/rw';
 import { swap32 } from '../mem';
-import { ccw_cda, ccw_count, ccw_does_data_transfer, ccw_is_idal, ccw_with_cda } from './ccw';
+import { ccw_count, ccw_does_data_transfer, ccw_is_idal, ccw_with_cda } from './ccw';
 import { block_undo, block_with_room, pin_push, pins_note } from './page_array';
 
 /**
@@ -34,20 +34,20 @@ function idaw_at(p: usize, size: usize): u64 {
 /**
  * Gives one CCW (not a TIC) at `at` a host IDAL, its pages pinned when it moves data, and stores it with the IDAL's address and the
  * IDA flag. Every guest word is read once, or compared with what was read first. Stands between pins_open and pins_close.
- * @param w the CCW, format-1.
+ * @param w the CCW, format-1. @param cda its data address. @param flat the CCW is of a flat program: every one moves data, and only the first
+ * word of a list has an offset inside its block.
  * @returns 0; the reader's errno for an unreadable guest IDAL; EINVAL for one whose first word changed; the provider's errno for a page that
  * cannot be pinned; ENOMEM when the heap is full. After a failure the CCW is unchanged and holds no pins.
  */
-export function ccw_translate(cp: usize, at: usize, w: u64): i32 {
+export function ccw_translate(cp: usize, at: usize, w: u64, cda: u64, flat: bool): i32 {
   const iommu = <usize>load<u32>(cp, CP_IOMMU);
   const shift = load<u32>(cp, CP_BLOCK_SHIFT);
   const size = <usize>load<u32>(cp, CP_IDAW_SIZE);
   const block_size: u32 = <u32>1 << shift;
-  const cda = ccw_cda(w);
   const indirect = ccw_is_idal(w);
 
   // The first data address decides how long the list is.
-  let first: u64 = cda;
+  let first = cda;
   let list: usize = 0;
   if (indirect) {
     list = iommu_window(iommu, cda, <u32>size);
@@ -64,15 +64,16 @@ export function ccw_translate(cp: usize, at: usize, w: u64): i32 {
   const block = block_with_room(cp, n * (8 + PIN_SIZE));
   if (block == 0) return -ENOMEM;
   const idal = <usize>load<u32>(block, BLOCK_BRK);
-  if (indirect && (list == 0 || (<usize>cda & 4095) + n * size > 4096)) {
-    // The list crosses a page: it is read in one piece to the end of the room that its translation will fill from the front.
+  if (indirect && (flat || list == 0 || (<usize>cda & 4095) + n * size > 4096)) {
+    // The list crosses a page, or is changed: it is read in one piece to the end of the room that its translation will fill from the front.
     list = idal + n * (8 - size);
     const result = iommu_read(iommu, cda, list, <u32>(n * size));
     if (result < 0) return result;
     if (idaw_at(list, size) != first) return -EINVAL;
+    if (flat) for (let p = list + 8; p < list + (n << 3); p += 8) store<u64>(p, load<u64>(p) & ~IDAW_OFFSET);
   }
 
-  if (ccw_does_data_transfer(w)) {
+  if (flat || ccw_does_data_transfer(w)) {
     const result = idal_fill(cp, block, idal, n, list, first);
     if (result < 0) return result;
   } else {
@@ -111,14 +112,12 @@ function fill_fresh(cp: usize, block: usize, idal: usize, n: usize, list: usize,
   // The host's list lies as far from the guest's all the way.
   const away = idal - list;
   let pins = <usize>load<u32>(block, BLOCK_PINS);
-  let word: u64 = first >> 32 == 0 ? <u64>swap32(<u32>first) << 32 : 1;
-  const nodes = low_nodes(load<u32>(cp, CP_IOMMU));
-  const limit = low_limit(load<u32>(cp, CP_IOMMU));
+  const root = low_root(load<u32>(cp, CP_IOMMU));
+  let word: u64 = root != 0 && first >> 32 == 0 ? <u64>swap32(<u32>first) << 32 : 1;
   let at = list;
   while (<u32>word == 0) {
     const page = swap32(<u32>(word >> 32)) >> 12;
-    if (page >= limit) break;
-    const node = low_node(nodes, page);
+    const node = low_node(root, page);
     if (node == 0) break;
     const leaf = low_leaf(node, page);
     if (leaf == 0) break;

@@ -18,7 +18,8 @@ import {
   PIN_COUNT, PIN_ENTRY, PIN_PAGE, PIN_SIZE, PTE_FRAME,
 } from '../abi';
 import { arena_alloc, arena_free } from '../arena';
-import { PTE_PIN, pin_mode, pins_made, pins_released, pte_unpinnable, unpin_many, unpin_mode } from '../iommu/direct';
+import { PTE_PIN, pin_mode, pte_unpinnable, unpin_many, unpin_mode } from '../iommu/direct';
+import { pins_count } from '../iommu/pfn';
 
 const BLOCK_HEADER: usize = 16;
 /** Bytes of a block beyond the first; holds the IDAL and the pins of the largest CCW (33 words) many times. */
@@ -55,8 +56,6 @@ function block_add(cp: usize): usize {
 }
 
 /** Begins a translation: how pins may be made until pins_close, and nothing made yet. */
-// @ts-expect-error: decorator
-@inline
 export function pins_open(cp: usize): void {
   const iommu = <usize>load<u32>(cp, CP_IOMMU);
   store<u32>(cp, pin_mode(iommu), CP_MODE);
@@ -68,7 +67,7 @@ export function pins_open(cp: usize): void {
 // @ts-expect-error: decorator
 @inline
 export function pins_close(cp: usize): void {
-  pins_made(load<u32>(cp, CP_IOMMU), load<u32>(cp, CP_MADE), load<u32>(cp, CP_NEWLY));
+  pins_count(load<u32>(cp, CP_IOMMU), load<u32>(cp, CP_MADE), load<u32>(cp, CP_NEWLY));
 }
 
 /** Notes pins made as counts, `newly` of them on pages that had none. */
@@ -135,7 +134,7 @@ export function blocks_release(cp: usize): void {
     arena_free(load<u32>(cp, CP_ARENA), block, BLOCK_SIZE);
     block = next;
   }
-  pins_released(iommu, load<u32>(cp, CP_MADE), load<u32>(cp, CP_NEWLY));
+  pins_count(iommu, -load<i32>(cp, CP_MADE), -load<i32>(cp, CP_NEWLY));
   store<u32>(block, <u32>(block + BLOCK_HEADER), BLOCK_BRK);
   store<u32>(block, load<u32>(block, BLOCK_END), BLOCK_PINS);
   store<u32>(cp, <u32>block, CP_BLOCKS);

@@ -6,7 +6,7 @@ import {
   CCW_CMD_TIC, CCW_FLAG_IDA, CCW_FLAG_SKIP, CP_BLOCKS, CP_BLOCK_SIZE, CP_CHAINS, CP_CHAIN_COUNT, CP_IOMMU, CP_MODE, EFAULT, PIN_COUNT, PIN_ENTRY,
   PIN_PAGE, PIN_SIZE, PTE_FRAME, PTE_IDAW, PTE_PINS,
 } from '../abi';
-import { PIN_NEW, PTE_FRESH, PTE_PIN, leaf_pte, low_leaf, low_limit, low_node, low_nodes } from '../iommu/direct';
+import { PIN_NEW, PTE_FRESH, PTE_PIN, leaf_pte, low_leaf, low_node, low_root } from '../iommu/direct';
 import { ccw_cda, ccw_cmd, ccw_is_tic, ccw_moved, ccw_target, ccw_with_cda, count_at, in_chain } from './ccw';
 import { IDAW_OFFSET, ccw_translate } from './idal';
 import { pin_push, pins_note } from './page_array';
@@ -79,7 +79,7 @@ export function chain_translate(cp: usize, chain: usize): i32 {
         continue;
       }
     }
-    result = ccw_is_tic(w) ? tic_translate(cp, at, w) : ccw_translate(cp, at, w);
+    result = ccw_is_tic(w) ? tic_translate(cp, at, w) : ccw_translate(cp, at, w, ccw_target(w), false);
     if (result < 0) break;
     at += 8;
   }
@@ -101,16 +101,16 @@ function fresh_run(cp: usize, block: usize, at: usize, stop: usize): usize {
   let pins = <usize>load<u32>(block, BLOCK_PINS);
   /** CCWs whose page had a pin already. */
   let again: u32 = 0;
-  const nodes = low_nodes(load<u32>(cp, CP_IOMMU));
-  const limit = low_limit(load<u32>(cp, CP_IOMMU));
+  const root = low_root(load<u32>(cp, CP_IOMMU));
+  if (root == 0) return at;
   while (at < stop) {
     const w = load<u64>(at);
     const cda = ccw_cda(w);
     const page = cda >> 12;
-    if (page >= limit || !is_plain(w)) break;
+    if (!is_plain(w)) break;
     // A count of 0 becomes the largest number.
     if (count_at(at) - 1 >= block_size - (cda & (block_size - 1))) break;
-    const node = low_node(nodes, page);
+    const node = low_node(root, page);
     if (node == 0) break;
     const leaf = low_leaf(node, page);
     if (leaf == 0) break;

@@ -1,12 +1,8 @@
 // What a translator does directly on page entries: pin scattered pages one at a time while a pin is only
 // a count, with the sums brought up to date once for many. Everything that needs a closer look goes through rw.ts and pfn.ts.
-import {
-  IOMMU_DIRTY_ON, IOMMU_DOMAINS, IOMMU_PINNED_PAGES, IOMMU_PINS, IOMMU_PIN_ERRNO, IOMMU_PIN_NTH, MM_LIMIT,
-  PROT_READ, PROT_WRITE, PTE_VALID,
-} from '../abi';
-import { mm_lock } from './mm';
+import { IOMMU_DIRTY_ON, IOMMU_DOMAINS, IOMMU_PIN_ERRNO, IOMMU_PIN_NTH, MM_LIMIT, PROT_READ, PROT_WRITE, PTE_VALID } from '../abi';
 import { unpin_page_run } from './pfn';
-import { RADIX_HEIGHT, RADIX_ROOT, radix_get } from './radix';
+import { radix_get, radix_leaf, radix_low, radix_node } from './radix';
 import { ENTRIES, LEAF_SHIFT, MIXED, MM } from './record';
 
 // What pins may be made as counts now (until the next map, unmap or change of the record).
@@ -42,35 +38,25 @@ export function pte_find(iommu: usize, page: u64): usize {
   return leaf == 0 ? 0 : leaf_pte(leaf, <u32>page);
 }
 
-/**
- * For loops over pages below 4 GiB: where the inner nodes stand by page >> 16, and from which page on there are none. With one level
- * of inner nodes that is the root alone. A table of another height has none here: pte_find walks it.
- */
+/** For loops over pages below 256 GiB: the root of their entries, or 0: none, or entries that pte_find alone finds. */
 // @ts-expect-error: decorator
 @inline
-export function low_nodes(iommu: usize): usize {
-  return load<u32>(iommu + ENTRIES, RADIX_HEIGHT) == 2 ? <usize>load<u32>(iommu + ENTRIES, RADIX_ROOT) : iommu + ENTRIES + RADIX_ROOT;
+export function low_root(iommu: usize): usize {
+  return radix_low(iommu + ENTRIES);
 }
 
+/** The inner node on the way to such a page, or 0. */
 // @ts-expect-error: decorator
 @inline
-export function low_limit(iommu: usize): u32 {
-  const height = load<u32>(iommu + ENTRIES, RADIX_HEIGHT);
-  return height == 2 ? 1 << 20 : height == 1 ? 1 << 16 : 0;
+export function low_node(root: usize, page: u32): usize {
+  return radix_node(root, page >> LEAF_SHIFT);
 }
 
-/** The inner node on the way to a page below the limit, or 0. */
-// @ts-expect-error: decorator
-@inline
-export function low_node(nodes: usize, page: u32): usize {
-  return <usize>load<u32>(nodes + (page >> 16 << 2));
-}
-
-/** The leaf of a page below its inner node, or 0. */
+/** The leaf of such a page below its inner node, or 0. */
 // @ts-expect-error: decorator
 @inline
 export function low_leaf(node: usize, page: u32): usize {
-  return <usize>load<u32>(node + ((page >> LEAF_SHIFT & 1023) << 2));
+  return radix_leaf(node, page >> LEAF_SHIFT);
 }
 
 /** The entry of a page in its leaf. */
@@ -82,20 +68,12 @@ export function leaf_pte(leaf: usize, page: u32): usize {
 
 /**
  * May one more pin of a page, for reading and writing, be only a count? Then the caller stores pte + PTE_PIN, adds up what it pinned and
- * calls pins_made; otherwise it uses pin_page_run.
+ * calls pins_count; otherwise it uses pin_page_run.
  */
 // @ts-expect-error: decorator
 @inline
 export function pte_pinnable(pte: u64, mode: u32): bool {
   return (pte & PTE_FRESH) == PTE_FRESH && mode > u32(pte < PTE_PIN);
-}
-
-/** Brings the sums up to date: `pins` made as counts, `newly` of them on pages that had none. */
-export function pins_made(iommu: usize, pins: u32, newly: u32): void {
-  store<u64>(iommu, load<u64>(iommu, IOMMU_PINS) + pins, IOMMU_PINS);
-  if (newly == 0) return;
-  store<u32>(iommu, load<u32>(iommu, IOMMU_PINNED_PAGES) + newly, IOMMU_PINNED_PAGES);
-  if (load<u32>(iommu, IOMMU_DOMAINS) == 0) mm_lock(<usize>load<u32>(iommu, MM), <i32>newly);
 }
 
 /** May pins be taken as counts now? The last pin of a page is only a count while one task pays for all and nothing is logged. */
@@ -106,24 +84,13 @@ export function unpin_mode(iommu: usize): bool {
 }
 
 /**
- * May `taken` (count * PTE_PIN) be taken from a page as a count? Then the caller stores pte - taken, adds up and calls pins_released; otherwise
+ * May `taken` (count * PTE_PIN) be taken from a page as a count? Then the caller stores pte - taken, adds up and calls pins_count; otherwise
  * it uses unpin_many.
  */
 // @ts-expect-error: decorator
 @inline
 export function pte_unpinnable(pte: u64, taken: u64): bool {
   return (<u32>pte & PTE_VALID) != 0 && pte >= taken;
-}
-
-/** Brings the sums up to date: `pins` taken as counts, the last one of `gone` pages. */
-// @ts-expect-error: decorator
-@inline
-export function pins_released(iommu: usize, pins: u32, gone: u32): void {
-  if (pins == 0) return;
-  store<u64>(iommu, load<u64>(iommu, IOMMU_PINS) - pins, IOMMU_PINS);
-  if (gone == 0) return;
-  store<u32>(iommu, load<u32>(iommu, IOMMU_PINNED_PAGES) - gone, IOMMU_PINNED_PAGES);
-  if (load<u32>(iommu, IOMMU_DOMAINS) == 0) mm_lock(<usize>load<u32>(iommu, MM), -(<i32>gone));
 }
 
 /** Takes `count` pins of one page back, the careful way. A page that lost its map or its pins meanwhile is passed over. */

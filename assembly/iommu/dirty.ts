@@ -23,9 +23,9 @@ export function dirty_fits(key: u64, last: u64): bool {
   return (last - key) >> 12 < MAX_MAP_PAGES;
 }
 
-/** Sets the bits of `npage` pages. Without tracking this is the caller's mistake, but harmless. */
+/** Sets the bits of `npage` pages while tracking runs. */
 export function dirty_mark(iommu: usize, page: u64, npage: u64): void {
-  if (load<u32>(iommu, IOMMU_DIRTY_ON) == DIRTY_ALL) return;
+  if (load<u32>(iommu, IOMMU_DIRTY_ON) != 1) return;
   const end = page + npage;
   while (page < end) {
     const leaf = radix_make(iommu + DIRTY, <usize>load<u32>(iommu, ARENA), page >> BITS_SHIFT);
@@ -59,7 +59,7 @@ function put_bits(leaf: usize, from: u32, to: u32, value: u64): void {
 export function dirty_clear(iommu: usize, first: u64, last: u64): void {
   const table = iommu + DIRTY;
   const end = last >> BITS_SHIFT;
-  for (let i = radix_next(table, first >> BITS_SHIFT); i <= end; i = radix_next(table, i + 1)) {
+  for (let i = first >> BITS_SHIFT; (i = radix_next(table, i)) <= end; i++) {
     const leaf = radix_get(table, i);
     const base = i << BITS_SHIFT;
     const from = base < first ? <u32>(first - base) : 0;
@@ -71,7 +71,7 @@ export function dirty_clear(iommu: usize, first: u64, last: u64): void {
 
 /** Marks the pages in [first, last] that hold a pin: they may change at any time. */
 export function dirty_seed(iommu: usize, first: u64, last: u64): void {
-  for (let page = entries_next(iommu, first, last); page != NO_LEAF; page = entries_next(iommu, page + 1, last))
+  for (let page = first; (page = entries_next(iommu, page, last)) != NO_LEAF; page++)
     if (load<u32>(entry_at(iommu, page), PTE_PINS) != 0) dirty_mark(iommu, page, 1);
 }
 
@@ -92,7 +92,6 @@ export function iommu_dirty_start(iommu: usize): i32 {
 
 /** Marks every page of every map: hardware that left may have written anything. */
 export function iommu_dirty_fill(iommu: usize): void {
-  if (load<u32>(iommu, IOMMU_DIRTY_ON) == 0) return;
   for (let map = ranges_from(iommu + MAPS, 0); map != 0; map = ranges_next(map))
     dirty_mark(iommu, slot_key(map) >> 12, ((slot_last(map) - slot_key(map)) >> 12) + 1);
 }
@@ -105,7 +104,7 @@ export function iommu_dirty_stop(iommu: usize): void {
 
 /** Marks the pages of [iova, iova + size) when tracking runs. */
 export function iommu_dirty_mark(iommu: usize, iova: u64, size: u64): void {
-  if (size == 0 || load<u32>(iommu, IOMMU_DIRTY_ON) == 0) return;
+  if (size == 0) return;
   const first = iova >> 12;
   dirty_mark(iommu, first, ((iova + (size - 1)) >> 12) - first + 1);
 }
@@ -125,6 +124,8 @@ export function iommu_dirty_bits(iommu: usize, iova: u64, npage: u32, out: usize
 }
 
 /** Words of 64 pages from `page` on, which may be anywhere (and below 0: those bits are masked by the caller). */
+// @ts-expect-error: decorator
+@inline
 function copy_bits(iommu: usize, page: u64, words: u32, out: usize): void {
   const table = iommu + DIRTY;
   const skew = page & 63;

@@ -15,7 +15,7 @@ import { injected } from './inject';
 import { entries_drop } from './leaf';
 import { mm_dead, mm_find } from './mm';
 import { pages_see } from './pages';
-import { radix_make, radix_walk } from './radix';
+import { RADIX_LOW, radix_get, radix_leaf, radix_low, radix_make, radix_node } from './radix';
 import { ranges_find, slot_key, slot_last, slot_meta, slot_value } from './ranges';
 import { ARENA, ENTRIES, LAST_PAGE, LEAF_SHIFT, MAPS, PAGES } from './record';
 
@@ -25,17 +25,32 @@ import { ARENA, ENTRIES, LAST_PAGE, LEAF_SHIFT, MAPS, PAGES } from './record';
  * until its last unpin.
  */
 export function page_lookup(iommu: usize, iova: u64): usize {
-  return lookup(iommu, iova);
+  const table = iommu + ENTRIES;
+  const page = iova >> 12;
+  const root = radix_low(table);
+  if (root != 0 && page < LOW_PAGES) return low_entry(root, <u32>page);
+  const leaf = radix_get(table, page >> LEAF_SHIFT);
+  return leaf == 0 ? 0 : valid(leaf, <u32>page);
 }
 
-/** page_lookup for loops. */
+/** Pages that a table of the least height has entries for: 256 GiB. */
+export const LOW_PAGES: u64 = <u64>RADIX_LOW << LEAF_SHIFT;
+
+/** page_lookup below LOW_PAGES, for loops. @param root of the table, of the least height. */
 // @ts-expect-error: decorator
 @inline
-export function lookup(iommu: usize, iova: u64): usize {
-  const page = iova >> 12;
-  const leaf = radix_walk(iommu + ENTRIES, page >> LEAF_SHIFT);
-  if (leaf == 0) return 0;
-  const e = leaf + ((<usize>page & 63) << 4);
+export function low_entry(root: usize, page: u32): usize {
+  const node = radix_node(root, page >> LEAF_SHIFT);
+  if (node == 0) return 0;
+  const leaf = radix_leaf(node, page >> LEAF_SHIFT);
+  return leaf == 0 ? 0 : valid(leaf, page);
+}
+
+/** The entry of a page in its leaf when it translates, or 0. */
+// @ts-expect-error: decorator
+@inline
+function valid(leaf: usize, page: u32): usize {
+  const e = leaf + ((page & 63) << 4);
   return load<u32>(e, PTE_FRAME) & PTE_VALID ? e : 0;
 }
 

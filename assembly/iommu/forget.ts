@@ -10,7 +10,7 @@ import { LAST_PAGE, NEXT_IOMMU, NO_INDEX } from './record';
  */
 export function iommus_forget(pages: usize, first: usize, last: usize): void {
   for (let iommu = <usize>load<u32>(pages, PAGES_IOMMUS); iommu != 0; iommu = <usize>load<u32>(iommu, NEXT_IOMMU)) {
-    for (let page = entries_next(iommu, 0, LAST_PAGE); page != NO_INDEX; page = entries_next(iommu, page + 1, LAST_PAGE)) {
+    for (let page: u64 = 0; (page = entries_next(iommu, page, LAST_PAGE)) != NO_INDEX; page++) {
       const e = entry_at(iommu, page);
       const frame = load<u32>(e, PTE_FRAME);
       const linear = <usize>frame & ~4095;

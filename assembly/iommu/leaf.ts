@@ -52,8 +52,7 @@ export function entry_clear(e: usize): void {
 
 /** Forgets unpinned entries of the pages [first, last] and frees leaves that are empty then. */
 export function entries_drop(iommu: usize, first: u64, last: u64): void {
-  let page = entries_next(iommu, first, last);
-  while (page != NO_INDEX) {
+  for (let page = first; (page = entries_next(iommu, page, last)) != NO_INDEX; ) {
     const index = page >> LEAF_SHIFT;
     const leaf = leaf_of(iommu, index);
     do {
@@ -62,14 +61,13 @@ export function entries_drop(iommu: usize, first: u64, last: u64): void {
       page++;
     } while ((page & 63) != 0 && page <= last);
     if (is_zero(leaf, LEAF_SIZE)) leaf_remove(iommu, index);
-    page = entries_next(iommu, page, last);
   }
 }
 
 /** The pages [first, last] translate no more: unpinned entries vanish, pinned ones lose PTE_VALID. */
 export function entries_revoke(iommu: usize, first: u64, last: u64): void {
   entries_drop(iommu, first, last);
-  for (let page = entries_next(iommu, first, last); page != NO_INDEX; page = entries_next(iommu, page + 1, last)) {
+  for (let page = first; (page = entries_next(iommu, page, last)) != NO_INDEX; page++) {
     const e = entry_at(iommu, page);
     store<u32>(e, load<u32>(e, PTE_FRAME) & ~PTE_VALID, PTE_FRAME);
   }
@@ -85,7 +83,7 @@ export function leaf_remove(iommu: usize, index: u64): void {
 export function entries_count(iommu: usize, first: u64, last: u64, most: u32): u32 {
   let count: u32 = 0;
   if (load<u32>(iommu, IOMMU_PINNED_PAGES) == 0) return 0;
-  for (let page = entries_next(iommu, first, last); page != NO_INDEX && count < most; page = entries_next(iommu, page + 1, last))
+  for (let page = first; count < most && (page = entries_next(iommu, page, last)) != NO_INDEX; page++)
     count += u32(load<u32>(entry_at(iommu, page), PTE_PINS) != 0);
   return count;
 }

@@ -92,26 +92,51 @@ function leaf_pinned(leaf: usize): bool {
 @inline
 function pin_entries(iommu: usize, e: usize, page: u64, n: u32, prot: u32): u32 {
   const end = e + (<usize>n << 4);
-  const one = i32x4(0, 0, 0, 1);
-  let all = i32x4.splat(-1);
-  let any = i32x4.splat(0);
-  for (let p = e; p < end; p += 16) {
-    const entry = v128.load(p);
-    all = v128.and(all, entry);
-    any = v128.or(any, entry);
-    v128.store(p, i32x4.add(entry, one));
-  }
+  const before = pins_add(e, end, 1);
   const want = prot | PTE_VALID;
-  const newly = i32x4.extract_lane(any, 3) == 0 ? n : pins_equal(e, end, 1);
-  if ((<u32>i32x4.extract_lane(all, 2) & want) != want || (newly != 0 && !charge(iommu, newly))) {
-    for (let p = e; p < end; p += 16) store<u32>(p, load<u32>(p, PTE_PINS) - 1, PTE_PINS);
+  const newly = i32x4.extract_lane(before, ANY_PINS) == 0 ? n : pins_equal(e, end, 1);
+  if ((i32x4.extract_lane(before, ALL_FRAMES) & want) != want || (newly != 0 && !chargeable(iommu))) {
+    pins_add(e, end, -1);
     return 0;
   }
-  store<u32>(iommu, load<u32>(iommu, IOMMU_PINNED_PAGES) + newly, IOMMU_PINNED_PAGES);
-  store<u64>(iommu, load<u64>(iommu, IOMMU_PINS) + n, IOMMU_PINS);
+  pins_count(iommu, n, newly);
   // Pages pinned before are in the bitmap already, so the whole piece may be marked.
-  if (newly != 0 && load<u32>(iommu, IOMMU_DIRTY_ON) != 0) dirty_mark(iommu, page, n);
+  if (newly != 0) dirty_mark(iommu, page, n);
   return n;
+}
+
+// What pins_add found before it added, by lane.
+const ALL_FRAMES: u8 = 0;
+const ALL_PINS: u8 = 1;
+const ANY_FRAMES: u8 = 2;
+const ANY_PINS: u8 = 3;
+
+/**
+ * Adds `delta` to the pins of each entry in [e, end), four entries a turn. @returns lanes: the AND of all frame words and of all counts
+ * before, the OR of all frame words and of all counts.
+ */
+function pins_add(e: usize, end: usize, delta: i32): v128 {
+  const more = i32x4.replace_lane(i32x4.splat(0), 3, delta);
+  let all = i32x4.splat(-1);
+  let any = i32x4.splat(0);
+  while (e < end) {
+    const a = v128.load(e);
+    v128.store(e, i32x4.add(a, more));
+    all = v128.and(all, a);
+    any = v128.or(any, a);
+    e += 16;
+    if (e + 48 > end) continue;
+    const b = v128.load(e);
+    const c = v128.load(e, 16);
+    const d = v128.load(e, 32);
+    v128.store(e, i32x4.add(b, more));
+    v128.store(e, i32x4.add(c, more), 16);
+    v128.store(e, i32x4.add(d, more), 32);
+    all = v128.and(v128.and(all, b), v128.and(c, d));
+    any = v128.or(v128.or(any, b), v128.or(c, d));
+    e += 48;
+  }
+  return v128.shuffle<i32>(all, any, 2, 3, 6, 7);
 }
 
 /** How many entries in [e, end) have exactly this many pins. */
@@ -121,16 +146,20 @@ function pins_equal(e: usize, end: usize, pins: u32): u32 {
   return count;
 }
 
-/** Charges `newly` pages to the only task of this iommu; false when it takes a closer look (several tasks, the limit, a fault to inject). */
+/** May any number of pages be charged to the only task of this iommu? Not with several tasks, a limit, a fault to inject. */
 // @ts-expect-error: decorator
 @inline
-function charge(iommu: usize, newly: u32): bool {
+function chargeable(iommu: usize): bool {
   if ((load<u32>(iommu, IOMMU_PIN_NTH) | load<u32>(iommu, INJECT)) != 0) return false;
-  if (load<u32>(iommu, IOMMU_DOMAINS) != 0) return true;
-  const mm = <usize>load<u32>(iommu, MM);
-  if (load<u32>(iommu, MIXED) != 0 || load<u32>(mm, MM_LIMIT) != ANY) return false;
-  mm_lock(mm, <i32>newly);
-  return true;
+  return load<u32>(iommu, IOMMU_DOMAINS) != 0 || (load<u32>(iommu, MIXED) == 0 && load<u32>(<usize>load<u32>(iommu, MM), MM_LIMIT) == ANY);
+}
+
+/** Brings the sums up to date: pins that were made or (< 0) taken as counts, and how many more pages hold one. One task pays for all. */
+export function pins_count(iommu: usize, pins: i32, pages: i32): void {
+  store<u64>(iommu, load<u64>(iommu, IOMMU_PINS) + <i64>pins, IOMMU_PINS);
+  if (pages == 0) return;
+  add_u32(iommu + IOMMU_PINNED_PAGES, pages);
+  if (load<u32>(iommu, IOMMU_DOMAINS) == 0) mm_lock(<usize>load<u32>(iommu, MM), pages);
 }
 
 /** The map of a page, or 0. Behind the last page there is none. */
@@ -168,12 +197,12 @@ function pin_slowly(iommu: usize, page: u64, n: u32, prot: u32): u32 {
       mm_lock(mm, 1);
     }
     add_u32(iommu + IOMMU_PINNED_PAGES, 1);
-    if (load<u32>(iommu, IOMMU_DIRTY_ON) != 0) dirty_mark(iommu, page, 1);
+    dirty_mark(iommu, page, 1);
     leaf = leaf_of(iommu, index);
   }
   const e = leaf + offset;
-  store<u32>(e, load<u32>(e, PTE_PINS) + 1, PTE_PINS);
-  store<u64>(iommu, load<u64>(iommu, IOMMU_PINS) + 1, IOMMU_PINS);
+  add_u32(e + PTE_PINS, 1);
+  pins_count(iommu, 1, 0);
   return 0;
 }
 
@@ -201,28 +230,17 @@ export function unpin_page_run(iommu: usize, iova: u64, npage: u32): void {
 /** The fast path: n entries that are all pinned, of one task, and not orphaned. @returns false with nothing changed otherwise. */
 function unpin_entries(iommu: usize, e: usize, page: u64, n: u32): bool {
   const end = e + (<usize>n << 4);
-  const one = i32x4(0, 0, 0, 1);
-  let all = i32x4.splat(-1);
-  let any = i32x4.splat(0);
-  for (let p = e; p < end; p += 16) {
-    const entry = v128.load(p);
-    all = v128.and(all, entry);
-    any = v128.or(any, entry);
-    v128.store(p, i32x4.sub(entry, one));
-  }
+  const before = pins_add(e, end, -1);
   // One pin each is the common case; otherwise they are counted, -1 being a page that had none.
-  const single = i32x4.extract_lane(any, 3) == 1 && i32x4.extract_lane(all, 3) == 1;
+  const single = i32x4.extract_lane(before, ANY_PINS) == 1 && i32x4.extract_lane(before, ALL_PINS) == 1;
   const gone = single ? n : pins_equal(e, end, 0);
   const bad = !single && pins_equal(e, end, -1) != 0;
-  if (bad || (i32x4.extract_lane(any, 2) & PTE_ORPHAN) != 0 || (gone != 0 && load<u32>(iommu, MIXED) != 0)) {
-    for (let p = e; p < end; p += 16) store<u32>(p, load<u32>(p, PTE_PINS) + 1, PTE_PINS);
+  if (bad || (i32x4.extract_lane(before, ANY_FRAMES) & PTE_ORPHAN) != 0 || (gone != 0 && load<u32>(iommu, MIXED) != 0)) {
+    pins_add(e, end, 1);
     return false;
   }
-  store<u64>(iommu, load<u64>(iommu, IOMMU_PINS) - n, IOMMU_PINS);
-  if (gone == 0) return true;
-  store<u32>(iommu, load<u32>(iommu, IOMMU_PINNED_PAGES) - gone, IOMMU_PINNED_PAGES);
-  if (load<u32>(iommu, IOMMU_DOMAINS) == 0) mm_lock(<usize>load<u32>(iommu, MM), -(<i32>gone));
-  if (load<u32>(iommu, IOMMU_DIRTY_ON) == 0) return true;
+  pins_count(iommu, -(<i32>n), -(<i32>gone));
+  if (gone == 0 || load<u32>(iommu, IOMMU_DIRTY_ON) == 0) return true;
   for (let i: u32 = 0; i < n; ++i) {
     const p = e + (<usize>i << 4);
     if (load<u32>(p, PTE_PINS) == 0 && (load<u32>(p, PTE_FRAME) & PROT_WRITE) != 0) dirty_mark(iommu, page + i, 1);
@@ -235,7 +253,7 @@ function unpin_entry(iommu: usize, e: usize, page: u64): void {
   const pins = load<u32>(e, PTE_PINS);
   if (pins == 0) return;
   store<u32>(e, pins - 1, PTE_PINS);
-  store<u64>(iommu, load<u64>(iommu, IOMMU_PINS) - 1, IOMMU_PINS);
+  pins_count(iommu, -1, 0);
   if (pins == 1) entry_unpinned(iommu, e, page);
 }
 
@@ -247,7 +265,7 @@ export function entry_unpinned(iommu: usize, e: usize, page: u64): void {
     const map = ranges_find(iommu + MAPS, page << 12);
     if (map != 0) mm_lock(map_mm(slot_meta(map)), -1);
   }
-  if (load<u32>(iommu, IOMMU_DIRTY_ON) != 0 && (frame & PROT_WRITE) != 0) dirty_mark(iommu, page, 1);
+  if (frame & PROT_WRITE) dirty_mark(iommu, page, 1);
   if (frame & PTE_ORPHAN) pages_put(<usize>load<u32>(iommu, PAGES), <usize>frame & ~4095, 1);
   if ((frame & PTE_VALID) == 0) entry_clear(e);
 }
@@ -256,12 +274,12 @@ export function entry_unpinned(iommu: usize, e: usize, page: u64): void {
 export function unpin_force(iommu: usize, first: u64, last: u64): void {
   // Whoever keeps addresses of entries must look them up again.
   add_u32(iommu + IOMMU_FORCED, 1);
-  for (let page = entries_next(iommu, first, last); page != NO_INDEX; page = entries_next(iommu, page + 1, last)) {
+  for (let page = first; (page = entries_next(iommu, page, last)) != NO_INDEX; page++) {
     const e = entry_at(iommu, page);
     const pins = load<u32>(e, PTE_PINS);
     if (pins == 0) continue;
     store<u32>(e, 0, PTE_PINS);
-    store<u64>(iommu, load<u64>(iommu, IOMMU_PINS) - pins, IOMMU_PINS);
+    pins_count(iommu, -(<i32>pins), 0);
     entry_unpinned(iommu, e, page);
   }
 }

@@ -1,10 +1,10 @@
 // A sparse table of 1 KiB leaves under a 64-bit leaf number: page entries and dirty bits both live in one. Its height follows the
-// largest number in use, so that a small guest pays two loads and 2^64 - 1 is still a valid iova. Kernel counterpart: lib/xarray.
+// largest number in use, so that an ordinary guest pays two loads and 2^64 - 1 is still a valid iova. Kernel counterpart: lib/xarray.
 //
 // Record (8 bytes, part of its owner's record):       Inner node (4096 bytes): 1024 x u32 child, 0 = nothing there
 //   offset size field
 //        0    4 root      0: empty table
-//        4    4 height    inner levels above the leaves; height h holds numbers below 2^(10h)
+//        4    4 height    inner levels above the leaves, 2 or more; height h holds numbers below 2^(10h)
 import { arena_free, arena_zalloc } from '../arena';
 import { is_zero } from '../mem';
 
@@ -14,25 +14,19 @@ export const LEAF_SIZE = 1024;
 /** No leaf: the answer of radix_next at the end. */
 export const NO_LEAF: u64 = 0xffffffffffffffff;
 
-export const RADIX_ROOT = 0;
-export const RADIX_HEIGHT = 4;
-const ROOT = RADIX_ROOT;
-const HEIGHT = RADIX_HEIGHT;
+const ROOT = 0;
+const HEIGHT = 4;
+/** A table is no lower: entries of 256 GiB, or dirty bits of 32 TiB. */
+const HEIGHT_MIN: u32 = 2;
+/** Leaves that a table of the least height holds. */
+export const RADIX_LOW = 1 << 20;
 const NODE_SIZE = 4096;
 const BITS = 10;
 
-/** The leaf of this number, or 0. A table of two inner levels (entries of 256 GiB) goes straight down. */
-// @ts-expect-error: decorator
-@inline
-export function radix_walk(t: usize, index: u64): usize {
+/** The leaf of this number, or 0. */
+export function radix_get(t: usize, index: u64): usize {
   let node = <usize>load<u32>(t, ROOT);
-  const height = load<u32>(t, HEIGHT);
-  if (height == 2) {
-    if (index >> 20 != 0) return 0;
-    node = <usize>load<u32>(node + (<usize>index >> 10 << 2));
-    return node == 0 ? 0 : <usize>load<u32>(node + ((<usize>index & 1023) << 2));
-  }
-  let shift = <u64>height * BITS;
+  let shift = <u64>load<u32>(t, HEIGHT) * BITS;
   if (index >> shift != 0) return 0;
   while (shift != 0 && node != 0) {
     shift -= BITS;
@@ -41,9 +35,25 @@ export function radix_walk(t: usize, index: u64): usize {
   return node;
 }
 
-/** radix_walk where speed is no matter. */
-export function radix_get(t: usize, index: u64): usize {
-  return radix_walk(t, index);
+/** The root of a table of the least height, for walks of two loads; 0: none, or a taller one. */
+// @ts-expect-error: decorator
+@inline
+export function radix_low(t: usize): usize {
+  return load<u32>(t, HEIGHT) == HEIGHT_MIN ? <usize>load<u32>(t, ROOT) : 0;
+}
+
+/** The inner node below a low root on the way to a leaf's number, or 0. */
+// @ts-expect-error: decorator
+@inline
+export function radix_node(root: usize, index: u32): usize {
+  return <usize>load<u32>(root + (index >> 10 << 2));
+}
+
+/** The leaf below that node, or 0. */
+// @ts-expect-error: decorator
+@inline
+export function radix_leaf(node: usize, index: u32): usize {
+  return <usize>load<u32>(node + ((index & 1023) << 2));
 }
 
 /** The leaf of this number, made (zeroed) when it is not there. 0: the heap is full, and the table is as before. */
@@ -52,9 +62,11 @@ export function radix_make(t: usize, arena: usize, index: u64): usize {
   return leaf != 0 ? leaf : make(t, arena, index);
 }
 
+// @ts-expect-error: decorator
+@inline
 function make(t: usize, arena: usize, index: u64): usize {
   if (load<u32>(t, ROOT) == 0) {
-    let height: u32 = 0;
+    let height = HEIGHT_MIN;
     while (index >> (<u64>height * BITS) != 0) height++;
     store<u32>(t, height, HEIGHT);
   }
@@ -104,17 +116,16 @@ export function radix_remove(t: usize, arena: usize, index: u64): void {
 /** Frees empty inner nodes on the way to `index`, then levels that only lead to slot 0. */
 function prune(t: usize, arena: usize, index: u64): void {
   const height = load<u32>(t, HEIGHT);
-  if (height != 0 && load<u32>(t, ROOT) != 0 && index >> (<u64>height * BITS) == 0) prune_node(t, arena, index, height);
-  while (load<u32>(t, HEIGHT) != 0) {
+  if (load<u32>(t, ROOT) != 0 && index >> (<u64>height * BITS) == 0) prune_node(t, arena, index, height);
+  while (load<u32>(t, HEIGHT) > HEIGHT_MIN) {
     const root = <usize>load<u32>(t, ROOT);
-    if (root != 0) {
-      const first = load<u32>(root);
-      store<u32>(root, 0);
-      if (!is_zero(root, NODE_SIZE)) return store<u32>(root, first);
-      store<u32>(t, first, ROOT);
-      arena_free(arena, root, NODE_SIZE);
-      store<u32>(t, load<u32>(t, HEIGHT) - 1, HEIGHT);
-    } else store<u32>(t, 0, HEIGHT);
+    if (root == 0) return;
+    const first = load<u32>(root);
+    store<u32>(root, 0);
+    if (!is_zero(root, NODE_SIZE)) return store<u32>(root, first);
+    store<u32>(t, first, ROOT);
+    arena_free(arena, root, NODE_SIZE);
+    store<u32>(t, load<u32>(t, HEIGHT) - 1, HEIGHT);
   }
 }
 
@@ -145,7 +156,6 @@ export function radix_next(t: usize, index: u64): u64 {
       node = <usize>load<u32>(node + (<usize>slot << 2));
       if (shift == 0) return index;
     }
-    if (top == 0) return index;
   }
   return NO_LEAF;
 }

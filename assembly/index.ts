@@ -21,15 +21,15 @@ export {
   iommu_dirty_start,
   iommu_dirty_stop,
 } from './iommu/dirty';
-export { iommu_bisects, iommu_map, iommu_map_check, iommu_next_map, iommu_pinned, iommu_unmap, iommu_unpin_all } from './iommu/dma';
+export { iommu_bisects, iommu_map, iommu_map_check, iommu_next_map, iommu_pinned, iommu_prot_many, iommu_unmap, iommu_unpin_all } from './iommu/dma';
 export { iommu_inject } from './iommu/inject';
-export { iommu_attach_domain, iommu_create, iommu_destroy, iommu_detach_domain, iommu_maps } from './iommu/iommu';
+export { iommu_attach_domain, iommu_create, iommu_destroy, iommu_detach_domain } from './iommu/iommu';
 
 // mm: a task's address space
 export { mm_create, mm_destroy, mm_map, mm_unmap } from './iommu/mm';
 
 // pages of the user windows
-export { pages_alloc, pages_claim, pages_create, pages_put, pages_size, pages_used } from './iommu/pages';
+export { pages_alloc, pages_claim, pages_create, pages_put } from './iommu/pages';
 
 // page entries and pins; the core's own users take iommu/direct.ts
 export { page_lookup } from './iommu/entry';

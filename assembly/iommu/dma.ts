@@ -2,7 +2,7 @@
 // counterpart: vfio_dma_do_map / vfio_dma_do_unmap (spec iommu-type1 sections 4 and 5). The host checks arguments, this file the table.
 import { add_u32 } from '../mem';
 import {
-  EEXIST, EINVAL, ENOMEM, ENOSPC, IOMMU_AVAIL, IOMMU_DIRTY_ON, IOMMU_DOMAINS, IOMMU_INVALID, IOMMU_NOTIFY_IOVA, IOMMU_NOTIFY_LAST,
+  EEXIST, EINVAL, ENOMEM, ENOSPC, IOMMU_AVAIL, IOMMU_DIRTY_ON, IOMMU_DOMAINS, IOMMU_INVALID, IOMMU_NOTIFY_IOVA, IOMMU_NOTIFY_LAST, IOMMU_PINNED_PAGES,
   IOMMU_UNMAPPED, MAP_VADDR_INVALID, MM_LIMIT, UNMAP_AGAIN, UNMAP_ALL, UNMAP_NOTIFY, UNMAP_V1,
 } from '../abi';
 import { dirty_clear, dirty_fits } from './dirty';
@@ -10,15 +10,14 @@ import { map_mm } from './entry';
 import { entries_count, entries_drop } from './leaf';
 import { mm_get, mm_put } from './mm';
 import { unpin_force } from './pfn';
-import { COUNT, LEN, ranges_find, ranges_from, ranges_next, slot_key, slot_last, slot_meta } from './ranges';
+import { COUNT, key_at, last_at, LEN, NEXT, ranges_find, ranges_find_many, ranges_from, ranges_overlap, slot_key, slot_last, slot_meta } from './ranges';
 import { ranges_insert, ranges_remove } from './ranges_edit';
 import { ARENA, MAPS, MIXED, MM } from './record';
 import { runs_map, runs_unmap } from './runs';
 
 /** Would a map of [iova, last] be taken? @returns 0; -EEXIST a map is there; -ENOSPC no map is left. */
 export function iommu_map_check(iommu: usize, iova: u64, last: u64): i32 {
-  const there = ranges_from(iommu + MAPS, iova);
-  if (there != 0 && slot_key(there) <= last) return -EEXIST;
+  if (ranges_overlap(iommu + MAPS, iova, last)) return -EEXIST;
   return load<u32>(iommu, IOMMU_AVAIL) == 0 ? -ENOSPC : 0;
 }
 
@@ -78,6 +77,9 @@ export function iommu_unmap(iommu: usize, iova: u64, last: u64, mode: u32): i32 
     if (slot_key(first) < iova) return -EINVAL;
     if (slot_last(first) != last && last != 0xffffffffffffffff && bisects(iommu, last + 1)) return -EINVAL;
   }
+  // Nothing pinned, one task, every vaddr valid: then the maps of a leaf go without a look at each.
+  const plain =
+    (load<u32>(iommu, IOMMU_PINNED_PAGES) | load<u32>(iommu, IOMMU_DOMAINS) | load<u32>(iommu, IOMMU_INVALID) | load<u32>(iommu, MIXED)) == 0;
   let pinned = false;
   while (!pinned) {
     if (first == 0 || slot_key(first) > last || ((mode & UNMAP_V1) != 0 && slot_key(first) < iova)) return 0;
@@ -87,37 +89,43 @@ export function iommu_unmap(iommu: usize, iova: u64, last: u64, mode: u32): i32 
     let bytes: u64 = 0;
     while (n < room) {
       const map = first + n;
-      const key = slot_key(map);
+      const key = key_at(map);
       if (key > last) break;
-      const end = slot_last(map);
-      if (iommu_pinned(iommu, key, end)) {
-        store<u64>(iommu, key, IOMMU_NOTIFY_IOVA);
-        store<u64>(iommu, end, IOMMU_NOTIFY_LAST);
-        pinned = true;
-        break;
+      const end = last_at(map);
+      if (!plain) {
+        if (iommu_pinned(iommu, key, end)) {
+          store<u64>(iommu, key, IOMMU_NOTIFY_IOVA);
+          store<u64>(iommu, end, IOMMU_NOTIFY_LAST);
+          pinned = true;
+          break;
+        }
+        const meta = slot_meta(map);
+        if (meta & MAP_VADDR_INVALID) add_u32(iommu + IOMMU_INVALID, -1);
+        if (load<u32>(iommu, IOMMU_DOMAINS) != 0) runs_unmap(iommu, key, end, map_mm(meta));
+        mm_put(map_mm(meta), 1);
       }
-      const meta = slot_meta(map);
-      const mm = map_mm(meta);
-      if (meta & MAP_VADDR_INVALID) add_u32(iommu + IOMMU_INVALID, -1);
-      if (load<u32>(iommu, IOMMU_DOMAINS) != 0) runs_unmap(iommu, key, end, mm);
-      mm_put(mm);
       bytes += end - key + 1;
       n++;
     }
     if (n != 0) {
+      if (plain) mm_put(<usize>load<u32>(iommu, MM), n);
       const from = slot_key(first) >> 12;
       const to = slot_last(first + n - 1) >> 12;
+      const leaf = first & ~15;
+      // A leaf that goes as a whole leaves the one behind it as it is.
+      const behind = first == leaf && n == room ? <usize>load<u32>(leaf, NEXT) : 0;
       ranges_remove(maps, arena, first, n);
+      first = behind;
       entries_drop(iommu, from, to);
-      if (load<u32>(iommu, IOMMU_DIRTY_ON) != 0) dirty_clear(iommu, from, to);
+      dirty_clear(iommu, from, to);
       store<u64>(iommu, load<u64>(iommu, IOMMU_UNMAPPED) + bytes, IOMMU_UNMAPPED);
       add_u32(iommu + IOMMU_AVAIL, n);
       if (load<u32>(maps, COUNT) == 0) store<u64>(iommu, 0, MM);
-      if (to << 12 == last - 4095) break;
+      if (to << 12 == last - 4095) return 0;
     }
-    if (!pinned) first = ranges_from(maps, iova);
+    if (first == 0) first = ranges_from(maps, iova);
   }
-  return pinned ? UNMAP_NOTIFY : 0;
+  return UNMAP_NOTIFY;
 }
 
 /**
@@ -129,6 +137,14 @@ export function iommu_next_map(iommu: usize, iova: u64): u32 {
   store<u64>(iommu, slot_key(map), IOMMU_NOTIFY_IOVA);
   store<u64>(iommu, slot_last(map), IOMMU_NOTIFY_LAST);
   return 1;
+}
+
+/**
+ * What the user permitted at each of `n` iovas (u64 each). @param out n x u32: the meta word of the map that holds it, PROT_* in its low two
+ * bits; 0: there is no map. Nothing is pinned or looked at behind the maps.
+ */
+export function iommu_prot_many(iommu: usize, iovas: usize, n: u32, out: usize): void {
+  ranges_find_many(iommu + MAPS, iovas, n, out);
 }
 
 /** Does a page in [iova, last] hold a pin? */

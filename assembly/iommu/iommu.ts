@@ -8,7 +8,7 @@ import { inject_clear } from './inject';
 import { PAGES_IOMMUS } from './pages';
 import { unpin_force } from './pfn';
 import { radix_destroy } from './radix';
-import { COUNT, ranges_from, ranges_next, slot_key, slot_last, slot_meta, slot_value } from './ranges';
+import { ranges_from, ranges_next, slot_key, slot_last, slot_meta, slot_value } from './ranges';
 import { ranges_destroy } from './ranges_edit';
 import { ARENA, ENTRIES, IOMMU_SIZE, LEAF_INDEX, MAPS, NEXT_IOMMU, NO_INDEX, PAGES, RUNS } from './record';
 import { runs_map, runs_unmap } from './runs';
@@ -30,7 +30,7 @@ export function iommu_create(arena: usize, pages: usize, flavour: u32): usize {
 /** Removes every map, whatever is pinned, and frees the object. */
 export function iommu_destroy(iommu: usize): void {
   const arena = <usize>load<u32>(iommu, ARENA);
-  if (load<u32>(iommu, IOMMU_PINNED_PAGES) != 0) unpin_force(iommu, 0, NO_INDEX >> 12);
+  unpin_force(iommu, 0, NO_INDEX >> 12);
   iommu_unmap(iommu, 0, NO_INDEX, UNMAP_ALL);
   iommu_dirty_stop(iommu);
   inject_clear(iommu);
@@ -73,9 +73,4 @@ export function iommu_detach_domain(iommu: usize): void {
 function drop_runs(iommu: usize, end: u64): void {
   for (let map = ranges_from(iommu + MAPS, 0); map != 0 && slot_key(map) < end; map = ranges_next(map))
     runs_unmap(iommu, slot_key(map), slot_last(map), map_mm(slot_meta(map)));
-}
-
-/** How many maps there are. */
-export function iommu_maps(iommu: usize): u32 {
-  return load<u32>(iommu + MAPS, COUNT);
 }

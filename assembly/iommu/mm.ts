@@ -18,7 +18,7 @@ import { arena_free, arena_mm_begin, arena_mm_end, arena_zalloc } from '../arena
 import { EEXIST, ENOMEM, MM_LIMIT, MM_LOCKED, VMA_RAM } from '../abi';
 import { iommus_forget } from './forget';
 import { pages_put, pages_seen } from './pages';
-import { RANGES_SIZE, ranges_find, ranges_from, slot_key, slot_last, slot_meta, slot_set_key, slot_set_last, slot_set_value, slot_value } from './ranges';
+import { RANGES_SIZE, ranges_find, ranges_from, ranges_overlap, slot_key, slot_last, slot_meta, slot_set_key, slot_set_last, slot_set_value, slot_value } from './ranges';
 import { ranges_destroy, ranges_insert, ranges_remove } from './ranges_edit';
 
 const ARENA = 0;
@@ -46,15 +46,16 @@ export function mm_create(arena: usize, pages: usize): usize {
 export function mm_destroy(mm: usize): void {
   mm_unmap(mm, 0, 0xffffffffffffffff);
   store<u32>(mm, 1, DEAD);
-  mm_put(mm);
+  mm_put(mm, 1);
 }
 
 export function mm_get(mm: usize): void {
   add_u32(mm + USERS, 1);
 }
 
-export function mm_put(mm: usize): void {
-  const users = load<u32>(mm, USERS) - 1;
+/** Gives `n` references back. */
+export function mm_put(mm: usize, n: u32): void {
+  const users = load<u32>(mm, USERS) - n;
   store<u32>(mm, users, USERS);
   if (users != 0) return;
   const arena = <usize>load<u32>(mm, ARENA);
@@ -76,9 +77,7 @@ export function mm_dead(mm: usize): bool {
  * @returns 0; -EEXIST something is there; -ENOMEM the heap is full. Nothing changed on failure.
  */
 export function mm_map(mm: usize, start: u64, last: u64, value: u64, meta: u32): i32 {
-  const vmas = mm + VMAS;
-  const there = ranges_from(vmas, start);
-  if (there != 0 && slot_key(there) <= last) return -EEXIST;
+  if (ranges_overlap(mm + VMAS, start, last)) return -EEXIST;
   return insert(mm, start, last, value, meta) ? 0 : -ENOMEM;
 }
 
@@ -134,6 +133,8 @@ export function mm_unmap(mm: usize, start: u64, last: u64): i32 {
   return 0;
 }
 
+// @ts-expect-error: decorator
+@inline
 function gone(mm: usize, start: u64, last: u64, value: u64, meta: u32): void {
   if ((meta & VMA_RAM) == 0) return;
   const pages = <usize>load<u32>(mm, PAGES);
@@ -162,8 +163,9 @@ export function mm_may_lock(mm: usize, npage: u32): bool {
   return mm_within(mm, npage, load<u32>(mm, MM_LIMIT));
 }
 
+/** `npage` pages more (or less) are locked on the task's behalf. */
 // @ts-expect-error: decorator
 @inline
 export function mm_lock(mm: usize, npage: i32): void {
-  store<u32>(mm, load<u32>(mm, MM_LOCKED) + npage, MM_LOCKED);
+  add_u32(mm + MM_LOCKED, npage);
 }

@@ -13,30 +13,23 @@
 //       32  4*npage     page words
 
 import { add_u32 } from '../mem';
-import { EEXIST, EINVAL } from '../abi';
+import { EEXIST, EINVAL, PAGES_USED, PAGES_WORDS } from '../abi';
 
 const BASE = 0;
 const NPAGE = 4;
-const USED = 8;
 const HINT = 12;
 const FRESH = 16;
 const ZEROED = 20;
 /** First iommu object over these pages; each names the next (iommu.ts). */
 export const PAGES_IOMMUS = 24;
-const WORDS = 32;
 const SEEN: u32 = 0x80000000;
 
-/** Bytes that pages_create wants for `npage` pages. */
-export function pages_size(npage: u32): u32 {
-  return WORDS + (npage << 2);
-}
-
 /**
- * Makes the record of the pages [base, base + npage * 4096) at `p` (pages_size(npage) bytes, 16-byte aligned).
+ * Makes the record of the pages [base, base + npage * 4096) at `p` (PAGES_WORDS + 4 npage bytes, 16-byte aligned).
  * @param zeroed 1: the pages are known to be zero. @returns p.
  */
 export function pages_create(p: usize, base: usize, npage: u32, zeroed: u32): usize {
-  memory.fill(p, 0, pages_size(npage));
+  memory.fill(p, 0, (<usize>npage << 2) + PAGES_WORDS);
   store<u32>(p, <u32>base, BASE);
   store<u32>(p, npage, NPAGE);
   store<u32>(p, zeroed, ZEROED);
@@ -46,18 +39,13 @@ export function pages_create(p: usize, base: usize, npage: u32, zeroed: u32): us
 // @ts-expect-error: decorator
 @inline
 function word_of(p: usize, linear: usize): usize {
-  return p + WORDS + (((linear - load<u32>(p, BASE)) >> 12) << 2);
-}
-
-/** Pages that are not free. */
-export function pages_used(p: usize): u32 {
-  return load<u32>(p, USED);
+  return p + PAGES_WORDS + (((linear - load<u32>(p, BASE)) >> 12) << 2);
 }
 
 /** Hands out `npage` consecutive zeroed pages with one reference each. @returns their linear address, or 0: no run is long enough. */
 export function pages_alloc(p: usize, npage: u32): usize {
   const end = load<u32>(p, NPAGE);
-  const first = p + WORDS;
+  const first = p + PAGES_WORDS;
   if (npage == 0 || npage > end) return 0;
   let at = load<u32>(p, HINT);
   while (at < end && load<u32>(first + (<usize>at << 2)) != 0) at++;
@@ -79,9 +67,8 @@ export function pages_alloc(p: usize, npage: u32): usize {
 
 /** Gives `npage` free pages from number `at` on one reference each. */
 function take(p: usize, at: u32, npage: u32): void {
-  let w = p + WORDS + (<usize>at << 2);
-  for (const end = w + (<usize>npage << 2); w < end; w += 4) store<u32>(w, 1);
-  add_u32(p + USED, npage);
+  words_change(p + PAGES_WORDS + (<usize>at << 2), npage, 1, 0);
+  add_u32(p + PAGES_USED, npage);
   store<u32>(p, max(load<u32>(p, FRESH), at + npage), FRESH);
 }
 
@@ -101,10 +88,14 @@ export function pages_claim(p: usize, linear: usize, npage: u32): i32 {
   return 0;
 }
 
+/** Changes `n` words from `w` on. */
+function words_change(w: usize, n: u32, references: u32, bits: u32): void {
+  for (const end = w + (<usize>n << 2); w < end; w += 4) store<u32>(w, (load<u32>(w) + references) | bits);
+}
+
 /** One reference more to each of `npage` pages. */
 export function pages_get(p: usize, linear: usize, npage: u32): void {
-  let w = word_of(p, linear);
-  for (const end = w + (<usize>npage << 2); w < end; w += 4) store<u32>(w, load<u32>(w) + 1);
+  words_change(word_of(p, linear), npage, 1, 0);
 }
 
 /** One reference less to each of `npage` pages; those that nobody needs are free. */
@@ -121,14 +112,13 @@ export function pages_put(p: usize, linear: usize, npage: u32): void {
     } else store<u32>(w, left);
   }
   if (freed == 0) return;
-  add_u32(p + USED, 0 - freed);
-  store<u32>(p, min(load<u32>(p, HINT), <u32>((lowest - (p + WORDS)) >> 2)), HINT);
+  add_u32(p + PAGES_USED, 0 - freed);
+  store<u32>(p, min(load<u32>(p, HINT), <u32>((lowest - (p + PAGES_WORDS)) >> 2)), HINT);
 }
 
 /** Notes that page entries name these pages. */
 export function pages_see(p: usize, linear: usize, npage: u32): void {
-  let w = word_of(p, linear);
-  for (const end = w + (<usize>npage << 2); w < end; w += 4) store<u32>(w, load<u32>(w) | SEEN);
+  words_change(word_of(p, linear), npage, 0, SEEN);
 }
 
 /** May a page entry name one of these pages? */

@@ -43,7 +43,7 @@ export function biased(key: u64): i64 {
 /** How many keys of a leaf or node are <= key. All 16 are compared; unused ones are the largest number. */
 // @ts-expect-error: decorator
 @inline
-export function rank(node: usize, key: i64): u32 {
+function rank(node: usize, key: i64): u32 {
   const k = i64x2.splat(key);
   const a = i64x2.add(i64x2.gt_s(v128.load(node, KEY), k), i64x2.gt_s(v128.load(node, KEY + 16), k));
   const b = i64x2.add(i64x2.gt_s(v128.load(node, KEY + 32), k), i64x2.gt_s(v128.load(node, KEY + 48), k));
@@ -54,9 +54,23 @@ export function rank(node: usize, key: i64): u32 {
   return min(le, load<u32>(node, LEN));
 }
 
-/** rank where an instruction more does not matter. */
-export function place_of(node: usize, key: i64): u32 {
-  return rank(node, key);
+/**
+ * The leaf for `k` in a table that is not empty, with the way to it in the record. The first bound of a node is below every number, so
+ * that each number has a way.
+ * @returns the leaf, and in the upper half how many of its keys are <= k.
+ */
+export function descend(t: usize, k: i64): u64 {
+  let node = <usize>load<u32>(t, ROOT);
+  const leaf = t + (<usize>load<u32>(t, HEIGHT) << 2);
+  let r: u32 = 0;
+  for (;;) {
+    r = rank(node, k);
+    if (t == leaf) break;
+    store<u32>(t, <u32>node + (r - 1), PATH);
+    node = <usize>load<u32>(node + (<usize>(r - 1) << 2), CHILD);
+    t += 4;
+  }
+  return (<u64>r << 32) | node;
 }
 
 /** From where the columns of eight bytes have a slot's place at their offset in the leaf. */
@@ -68,11 +82,25 @@ function eights(slot: usize): usize {
 
 /** First value of the range. */
 export function slot_key(slot: usize): u64 {
-  return load<u64>(eights(slot), KEY) ^ 0x8000000000000000;
+  return key_at(slot);
 }
 
 /** Last value of the range, inclusive. */
 export function slot_last(slot: usize): u64 {
+  return last_at(slot);
+}
+
+/** slot_key for loops. */
+// @ts-expect-error: decorator
+@inline
+export function key_at(slot: usize): u64 {
+  return load<u64>(eights(slot), KEY) ^ 0x8000000000000000;
+}
+
+/** slot_last for loops. */
+// @ts-expect-error: decorator
+@inline
+export function last_at(slot: usize): u64 {
   return load<u64>(eights(slot), LAST);
 }
 
@@ -109,26 +137,63 @@ export function ranges_next(slot: usize): usize {
 
 /** The range that holds `key`, else the first one behind it, else 0. */
 export function ranges_from(t: usize, key: u64): usize {
-  let node = <usize>load<u32>(t, ROOT);
-  if (node == 0) return 0;
-  const k = biased(key);
-  let r: u32 = 0;
-  for (let h = load<u32>(t, HEIGHT); ; --h) {
-    r = rank(node, k);
-    if (h == 0) break;
-    node = <usize>load<u32>(node + (<usize>(max<u32>(r, 1) - 1) << 2), CHILD);
-  }
+  if (load<u32>(t, ROOT) == 0) return 0;
+  const found = descend(t, biased(key));
+  const leaf = <usize>found;
+  const r = <u32>(found >> 32);
   if (r != 0) {
-    const at = node + (r - 1);
+    const at = leaf + (r - 1);
     return slot_last(at) >= key ? at : ranges_next(at);
   }
   // Below the first key of its leaf: a range of the leaf before may reach here, since lower bounds outlive what they were made for.
-  const before = <usize>load<u32>(node, PREV);
+  const before = <usize>load<u32>(leaf, PREV);
   if (before != 0) {
     const at = before + load<u32>(before, LEN) - 1;
     if (slot_last(at) >= key) return at;
   }
-  return node;
+  return leaf;
+}
+
+/** Is any value of [key, last] in a range? */
+export function ranges_overlap(t: usize, key: u64, last: u64): bool {
+  const there = ranges_from(t, key);
+  return there != 0 && slot_key(there) <= last;
+}
+
+/** How many searches wait for memory together. */
+const TOGETHER: usize = 16;
+
+/**
+ * Looks `n` keys (u64 each) up, a level at a time for many of them, so that their waits for memory overlap.
+ * @param out n x u32: the meta word of the range that holds each key, or 0.
+ */
+// @ts-expect-error: decorator
+@inline
+export function ranges_find_many(t: usize, keys: usize, n: u32, out: usize): void {
+  const end = out + (<usize>n << 2);
+  const root = load<u32>(t, ROOT);
+  while (out < end) {
+    const stop = min(end, out + (TOGETHER << 2));
+    const away = keys - (out << 1);
+    // `out` holds the node each search has come to, then one behind its slot.
+    for (let p = out; p < stop; p += 4) store<u32>(p, root);
+    for (let h = root == 0 ? -1 : <i32>load<u32>(t, HEIGHT); h >= 0; --h) {
+      for (let p = out; p < stop; p += 4) {
+        const node = <usize>load<u32>(p);
+        const r = rank(node, biased(load<u64>(away + (p << 1))));
+        store<u32>(p, h != 0 ? load<u32>(node + (<usize>(r - 1) << 2), CHILD) : <u32>node + r);
+      }
+    }
+    for (let p = out; p < stop; p += 4) {
+      const key = load<u64>(away + (p << 1));
+      const behind = <usize>load<u32>(p);
+      // No range of the leaf begins at or before the key: one of the leaf before may reach here.
+      const slot = (behind & 15) == 0 ? ranges_from(t, key) : behind - 1;
+      store<u32>(p, slot != 0 && slot_key(slot) <= key && slot_last(slot) >= key ? slot_meta(slot) : 0);
+    }
+    keys += TOGETHER << 3;
+    out = stop;
+  }
 }
 
 /** The range that holds `key`, or 0. The last answer is tried first. */

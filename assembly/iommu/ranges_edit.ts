@@ -3,10 +3,12 @@
 import { add_u32 } from '../mem';
 import { arena_alloc, arena_free } from '../arena';
 import {
-  biased, CHILD, COUNT, FAN_OUT, HEIGHT, HIT, KEY, LAST, LEAF_BYTES, LEN, META, NEXT, NODE_BYTES, PATH, PREV, RANGES_SIZE, place_of, ROOT, VALUE,
+  biased, CHILD, COUNT, descend, FAN_OUT, HEIGHT, HIT, KEY, LAST, LEAF_BYTES, LEN, META, NEXT, NODE_BYTES, PATH, PREV, RANGES_SIZE, ROOT, VALUE,
 } from './ranges';
 
-const LARGEST: i64 = 0x7fffffffffffffff;
+const LARGEST: i64 = i64.MAX_VALUE;
+/** First bound of every node. */
+const SMALLEST: i64 = i64.MIN_VALUE;
 /** A neighbour with fewer free places is not worth moving ranges to. */
 const SHARE: u32 = 4;
 
@@ -51,28 +53,25 @@ function path_of(t: usize, level: u32): usize {
   return <usize>load<u32>(t + (<usize>level << 2), PATH);
 }
 
-/** The leaf for `key`, with the way to it in the record. `lower`: a key below every bound becomes the bound. */
-function descend(t: usize, k: i64, lower: bool): usize {
-  let node = <usize>load<u32>(t, ROOT);
-  const height = load<u32>(t, HEIGHT);
-  for (let level: u32 = 0; level < height; ++level) {
-    let r = place_of(node, k);
-    if (r == 0) {
-      if (lower) set_key(node, 0, k);
-      r = 1;
-    }
-    store<u32>(t + (<usize>level << 2), <u32>node + (r - 1), PATH);
-    node = child(node, r - 1);
-  }
-  return node;
-}
-
-/** Copies n places of the four columns of a leaf, which may be the same leaf. */
+/**
+ * Copies n places of the four columns of a leaf, which may be the same leaf: then from the end on when they move up. A loop, because n is small
+ * and memory.copy is a call out of the core.
+ */
 function copy_places(to: usize, at: u32, from: usize, first: u32, n: u32): void {
-  memory.copy(to + KEY + (<usize>at << 3), from + KEY + (<usize>first << 3), <usize>n << 3);
-  memory.copy(to + LAST + (<usize>at << 3), from + LAST + (<usize>first << 3), <usize>n << 3);
-  memory.copy(to + VALUE + (<usize>at << 3), from + VALUE + (<usize>first << 3), <usize>n << 3);
-  memory.copy(to + META + (<usize>at << 2), from + META + (<usize>first << 2), <usize>n << 2);
+  const up = to == from && at > first ? 1 : 0;
+  const step: u32 = 1 - 2 * up;
+  at += (n - 1) * up;
+  first += (n - 1) * up;
+  for (; n != 0; n--) {
+    const p = to + (<usize>at << 3);
+    const q = from + (<usize>first << 3);
+    store<u64>(p, load<u64>(q, KEY), KEY);
+    store<u64>(p, load<u64>(q, LAST), LAST);
+    store<u64>(p, load<u64>(q, VALUE), VALUE);
+    store<u32>(to + (<usize>at << 2), load<u32>(from + (<usize>first << 2), META), META);
+    at += step;
+    first += step;
+  }
 }
 
 /** Sets the length and marks the keys behind it unused. */
@@ -84,9 +83,8 @@ function set_len(node: usize, from: u32, len: u32): void {
 function new_block(arena: usize, size: usize): usize {
   const p = arena_alloc(arena, size);
   if (p != 0) {
-    store<u64>(p, 0);
-    store<u64>(p, 0, 8);
-    for (let i: u32 = 0; i < FAN_OUT; ++i) set_key(p, i, LARGEST);
+    store<u64>(p, 0, NEXT);
+    set_len(p, FAN_OUT, 0);
   }
   return p;
 }
@@ -116,20 +114,19 @@ function shift_left(leaf: usize, left: usize, n: u32): void {
  */
 export function ranges_insert(t: usize, arena: usize, key: u64, last: u64, value: u64, meta: u32): usize {
   const k = biased(key);
-  let leaf: usize;
   if (load<u32>(t, ROOT) == 0) {
-    leaf = new_block(arena, LEAF_BYTES);
-    if (leaf == 0) return 0;
-    store<u32>(t, <u32>leaf, ROOT);
-  } else {
-    leaf = descend(t, k, true);
-    if (load<u32>(leaf, LEN) == FAN_OUT) {
-      leaf = make_room(t, arena, leaf, k);
-      if (leaf == 0) return 0;
-    }
+    const root = new_block(arena, LEAF_BYTES);
+    if (root == 0) return 0;
+    store<u32>(t, <u32>root, ROOT);
   }
+  let found = descend(t, k);
+  if (load<u32>(<usize>found, LEN) == FAN_OUT) {
+    if (!make_room(t, arena, <usize>found, <u32>(found >> 32), k)) return 0;
+    found = descend(t, k);
+  }
+  const leaf = <usize>found;
+  const at = <u32>(found >> 32);
   const len = load<u32>(leaf, LEN);
-  const at = place_of(leaf, k);
   if (at != len) copy_places(leaf, at + 1, leaf, at, len - at);
   store<u32>(leaf, len + 1, LEN);
   const p = leaf + (<usize>at << 3);
@@ -142,10 +139,9 @@ export function ranges_insert(t: usize, arena: usize, key: u64, last: u64, value
   return leaf + at;
 }
 
-/** Makes room for `k` in the full `leaf` whose path is recorded. @returns the leaf that takes it, or 0. */
-function make_room(t: usize, arena: usize, leaf: usize, k: i64): usize {
+/** Makes room for `k`, which belongs at `place` of the full `leaf` whose path is recorded. @returns false: the heap is full. */
+function make_room(t: usize, arena: usize, leaf: usize, place: u32, k: i64): bool {
   const height = load<u32>(t, HEIGHT);
-  const place = place_of(leaf, k);
   if (height != 0) {
     const step = path_of(t, height - 1);
     const parent = step & ~15;
@@ -156,7 +152,7 @@ function make_room(t: usize, arena: usize, leaf: usize, k: i64): usize {
       if (free >= SHARE) {
         shift_right(leaf, right, free >> 1);
         set_key(parent, i + 1, key_of(right, 0));
-        return k >= key_of(right, 0) ? right : leaf;
+        return true;
       }
     }
     if (i != 0) {
@@ -164,9 +160,8 @@ function make_room(t: usize, arena: usize, leaf: usize, k: i64): usize {
       const free = FAN_OUT - load<u32>(left, LEN);
       if (free >= SHARE) {
         shift_left(leaf, left, free >> 1);
-        const bound = key_of(leaf, 0);
-        set_key(parent, i, bound);
-        return k >= bound ? leaf : left;
+        set_key(parent, i, key_of(leaf, 0));
+        return true;
       }
     }
   }
@@ -184,7 +179,7 @@ function make_room(t: usize, arena: usize, leaf: usize, k: i64): usize {
         arena_free(arena, nodes, NODE_BYTES);
         nodes = next;
       }
-      return 0;
+      return false;
     }
     if (i != wanted) {
       store<u32>(block, <u32>nodes, NEXT);
@@ -198,12 +193,13 @@ function make_room(t: usize, arena: usize, leaf: usize, k: i64): usize {
   if (after != 0) store<u32>(after, <u32>right, PREV);
   const append = after == 0 && place == FAN_OUT;
   if (!append) shift_right(leaf, right, FAN_OUT / 2);
-  const bound = append ? k : key_of(right, 0);
-  insert_child(t, bound, right, nodes);
-  return k >= bound ? right : leaf;
+  insert_child(t, append ? k : key_of(right, 0), right, nodes);
+  return true;
 }
 
 /** Hangs `block` behind the path of the last descent, splitting full nodes with the ones in the list `nodes`. */
+// @ts-expect-error: decorator
+@inline
 function insert_child(t: usize, bound: i64, block: usize, nodes: usize): void {
   const left = load<u32>(t, ROOT);
   for (let level = load<u32>(t, HEIGHT); level != 0; --level) {
@@ -225,11 +221,12 @@ function insert_child(t: usize, bound: i64, block: usize, nodes: usize): void {
     }
     put_child(node, at, bound, block);
     bound = key_of(right, 0);
+    set_key(right, 0, SMALLEST);
     block = right;
   }
   const root = nodes;
   store<u32>(root, 2, LEN);
-  set_key(root, 0, i64.MIN_VALUE);
+  set_key(root, 0, SMALLEST);
   set_key(root, 1, bound);
   store<u32>(root, left, CHILD);
   store<u32>(root, <u32>block, CHILD + 4);
@@ -256,35 +253,25 @@ export function ranges_remove(t: usize, arena: usize, slot: usize, n: u32): void
   add_u32(t + COUNT, 0 - n);
   store<u32>(t, 0, HIT);
   // A leaf that stays half full needs no path.
-  if (len <= FAN_OUT / 4) descend(t, key_of(leaf, 0), false);
+  if (len <= FAN_OUT / 4) descend(t, key_of(leaf, 0));
+  if (len == 0) return drop_leaf(t, arena, leaf);
   copy_places(leaf, at, leaf, at + n, len - at);
   set_len(leaf, len + n, len);
   if (len > FAN_OUT / 4) return;
   const height = load<u32>(t, HEIGHT);
-  if (height == 0) {
-    if (len == 0) {
-      arena_free(arena, leaf, LEAF_BYTES);
-      store<u32>(t, 0, ROOT);
-    }
-    return;
-  }
+  if (height == 0) return;
+  // What two neighbours hold goes into the left one.
   const step = path_of(t, height - 1);
   const parent = step & ~15;
-  const i = <u32>step & 15;
-  if (len == 0) return drop_leaf(t, arena, leaf);
-  if (i != 0) {
-    const left = child(parent, i - 1);
-    if (load<u32>(left, LEN) + len > FAN_OUT - 2) return;
-    shift_left(leaf, left, len);
-    drop_leaf(t, arena, leaf);
-  } else if (load<u32>(parent, LEN) > 1) {
-    const right = child(parent, 1);
-    const there = load<u32>(right, LEN);
-    if (there + len > FAN_OUT - 2) return;
-    shift_left(right, leaf, there);
-    store<u32>(t + (<usize>(height - 1) << 2), <u32>parent + 1, PATH);
-    drop_leaf(t, arena, right);
-  }
+  const i = max<u32>(<u32>step & 15, 1);
+  if (i == load<u32>(parent, LEN)) return;
+  const left = child(parent, i - 1);
+  const right = child(parent, i);
+  const there = load<u32>(right, LEN);
+  if (load<u32>(left, LEN) + there > FAN_OUT - 2) return;
+  shift_left(right, left, there);
+  store<u32>(t + (<usize>(height - 1) << 2), <u32>parent + i, PATH);
+  drop_leaf(t, arena, right);
 }
 
 /** Frees the empty leaf at the end of the path, and the nodes that are empty then. */
@@ -294,6 +281,7 @@ function drop_leaf(t: usize, arena: usize, leaf: usize): void {
   if (next != 0) store<u32>(next, <u32>prev, PREV);
   if (prev != 0) store<u32>(prev, <u32>next, NEXT);
   arena_free(arena, leaf, LEAF_BYTES);
+  if (load<u32>(t, HEIGHT) == 0) store<u32>(t, 0, ROOT);
   for (let level = load<u32>(t, HEIGHT); level != 0; --level) {
     const step = path_of(t, level - 1);
     const node = step & ~15;
@@ -304,6 +292,7 @@ function drop_leaf(t: usize, arena: usize, leaf: usize): void {
     memory.copy(key, key + 8, <usize>(len - at) << 3);
     memory.copy(link, link + 4, <usize>(len - at) << 2);
     set_len(node, len + 1, len);
+    set_key(node, 0, SMALLEST);
     if (len != 0) break;
     arena_free(arena, node, NODE_BYTES);
     if (level == 1) {

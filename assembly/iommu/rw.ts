@@ -90,6 +90,8 @@ function copy(iommu: usize, iova: u64, buffer: usize, size: u32, write: bool, re
 }
 
 /** The linear address behind a mapped iova, or -errno (the last 4096 linear addresses are never user pages). */
+// @ts-expect-error: decorator
+@inline
 function resolve(iommu: usize, iova: u64, write: bool): usize {
   let e = page_lookup(iommu, iova);
   if (e == 0) {

@@ -57,7 +57,7 @@ export function iommu_vaddr_update(iommu: usize, mm: usize, iova: u64, last: u64
     if ((meta & MAP_LOCK_CAP) == 0 && !mm_may_lock(mm, npage)) return -ENOMEM;
     mm_lock(before, -(<i32>npage));
     mm_lock(mm, <i32>npage);
-    mm_put(before);
+    mm_put(before, 1);
     mm_get(mm);
     if (load<u32>(maps, COUNT) == 1) store<u32>(iommu, <u32>mm, MM);
     else store<u32>(iommu, 1, MIXED);

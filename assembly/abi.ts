@@ -2,7 +2,7 @@
 // The core compiles them as immediates, the host reads the same file, so the two cannot disagree.
 
 /** Version of the binary interface between host and core; checked when a core is created. */
-export const CORE_ABI = 1;
+export const CORE_ABI = 2;
 
 // errno (Linux, spec vfio-core section 1). The core returns them negated.
 export const EPERM = 1;
@@ -57,6 +57,10 @@ export const VMA_RAM = 4;
 export const VMA_UNBACKED = 8;
 export const VMA_IO = 16;
 
+// Pages of the user windows (assembly/iommu/pages.ts draws the record): how many are not free, and where the words of the pages begin.
+export const PAGES_USED = 8;
+export const PAGES_WORDS = 32;
+
 // iommu object (assembly/iommu/record.ts draws it): what the host reads and writes between calls.
 export const IOMMU_FLAVOUR = 12;
 export const IOMMU_PIN_ERRNO = 16;
@@ -68,6 +72,8 @@ export const IOMMU_PIN_NTH = 60;
 export const IOMMU_READ_NTH = 64;
 export const IOMMU_PINNED_PAGES = 68;
 export const IOMMU_PINS = 88;
+/** How many maps there are: the count in the table of maps. */
+export const IOMMU_MAPS = 104;
 export const IOMMU_UNMAPPED = 224;
 export const IOMMU_NOTIFY_IOVA = 232;
 export const IOMMU_NOTIFY_LAST = 240;

@@ -20,7 +20,7 @@
 //      144  516 slabs      129 lists of slabs with free slots, by size / 16
 //      672      page map, then the pages
 import { ARENA_FAIL_NTH, ARENA_LIVE_BYTES, ARENA_MM_BYTES } from './abi';
-import { align_up } from './mem';
+import { add_u32, align_up } from './mem';
 
 const PAGES = 0;
 const NPAGE = 4;
@@ -206,7 +206,7 @@ function slab_full(slab: usize, size: usize): bool {
 // @ts-expect-error: decorator
 @inline
 function count(arena: usize, bytes: i32): void {
-  store<u32>(arena, load<u32>(arena, ARENA_LIVE_BYTES) + bytes, ARENA_LIVE_BYTES);
+  add_u32(arena + ARENA_LIVE_BYTES, bytes);
 }
 
 /**
@@ -285,7 +285,6 @@ export function arena_mm_begin(arena: usize): u32 {
 }
 
 export function arena_mm_end(arena: usize, before: u32): void {
-  const delta = load<u32>(arena, ARENA_LIVE_BYTES) - before;
-  store<u32>(arena, load<u32>(arena, ARENA_MM_BYTES) + delta, ARENA_MM_BYTES);
+  add_u32(arena + ARENA_MM_BYTES, load<u32>(arena, ARENA_LIVE_BYTES) - before);
   store<u32>(arena, before, ARENA_LIVE_BYTES);
 }

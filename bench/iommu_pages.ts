@@ -4,7 +4,18 @@ import { createVfio } from '../host/node.ts';
 import { VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA } from '../host/uapi/ioctl.ts';
 import { VfioIommuType1DmaMap, VfioIommuType1DmaUnmap } from '../host/uapi/structs.ts';
 import { measure, type Row, rowOf } from './harness.ts';
-import { ENTRIES, label, native, placeIovas, RAM_PAGES, shuffledPages, table, VADDR, withC } from './iommu_support.ts';
+import {
+  ENTRIES,
+  label,
+  native,
+  placeIovas,
+  RAM_PAGES,
+  shuffledPages,
+  Tree,
+  table,
+  VADDR,
+  withC,
+} from './iommu_support.ts';
 import { TypedPageTable } from './peers/iommu_optimised.ts';
 
 export async function rows(): Promise<Row[]> {
@@ -32,6 +43,10 @@ async function translation(n: number): Promise<Row[]> {
   const bytes = (core.liveBytes - before) / n;
   const order = placeIovas(core, [...pages].reverse());
   const map = new Map(pages.map((page, i) => [page, i]));
+  const iovaList = pages.map((page) => BigInt(page) * 4096n);
+  const bigMap = new Map(iovaList.map((iova, i) => [iova, i]));
+  const btree = new Tree();
+  pages.forEach((page, i) => void btree.set(page, i));
   const typed = new TypedPageTable();
   pages.forEach((page, i) => {
     typed.set(page, i + 1);
@@ -39,6 +54,9 @@ async function translation(n: number): Promise<Row[]> {
   const c = native(n);
   const sum = (value: (page: number) => number) => (runs: number) => {
     for (let i = 0; i < runs; i++) for (const page of pages) sink += value(page);
+  };
+  const sumBig = (value: (iova: bigint) => number) => (runs: number) => {
+    for (let i = 0; i < runs; i++) for (const iova of iovaList) sink += value(iova);
   };
   const loop = (call: () => number) => (runs: number) => {
     for (let i = 0; i < runs; i++) sink += call();
@@ -53,6 +71,8 @@ async function translation(n: number): Promise<Row[]> {
         { name: 'core', run: loop(() => x.bench_translate(iommu, order, n)) },
         { name: 'core, many at once', run: loop(() => x.bench_translate_many(iommu, order, n, out)) },
         { name: 'Map', run: sum((page) => map.get(page) ?? 0) },
+        { name: 'Map of bigint', run: sumBig((iova) => bigMap.get(iova) ?? 0) },
+        { name: 'sorted-btree', run: sum((page) => btree.get(page) ?? 0) },
         { name: 'optimised TS', run: sum((page) => typed.get(page)) },
       ],
       per: n,
@@ -83,7 +103,8 @@ async function pins(): Promise<Row[]> {
     x.pin_page_run(iommu, BigInt(page) * 4096n, 1, 3, 0);
     x.unpin_page_run(iommu, BigInt(page) * 4096n, 1);
   }
-  if (x.bench_pin_random(iommu, iovas, n) !== 0) throw new Error('the fast path refused');
+  const entries = x.arena_alloc(core.arena, n * 4) >>> 0;
+  if (x.bench_pin_random(iommu, iovas, n, entries) !== 0) throw new Error('the fast path refused');
   const order = placeIovas(core, [...pages].reverse());
   const typed = new TypedPageTable();
   for (let i = 0; i < RAM_PAGES; i++) typed.set(2 ** 30 + i, i + 1);
@@ -115,7 +136,7 @@ async function pins(): Promise<Row[]> {
       {
         name: 'core',
         run(runs) {
-          for (let i = 0; i < runs; i++) sink += x.bench_pin_random(iommu, order, n);
+          for (let i = 0; i < runs; i++) sink += x.bench_pin_random(iommu, order, n, entries);
         },
       },
       {

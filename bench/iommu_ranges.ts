@@ -1,22 +1,11 @@
 // The table of maps: overlap test and insertion, lookup, exact and range unmap, at 1k, 65k and 1M one-page maps in random order.
 import bintrees from 'bintrees';
-import SortedBTree from 'sorted-btree';
 import { measure, type Row, rowOf } from './harness.ts';
-import { ENTRIES, label, native, placeIovas, shuffledPages, table, VADDR, withC } from './iommu_support.ts';
+import { ENTRIES, label, native, placeIovas, shuffledPages, Tree, table, VADDR, withC } from './iommu_support.ts';
 import { SortedColumns } from './peers/iommu_optimised.ts';
 
 const TABLE = 'range table';
 const ALL = (1n << 64n) - 1n;
-const { default: BTree } = SortedBTree as unknown as { default: typeof SortedBTree };
-const Tree = (BTree ?? SortedBTree) as unknown as new () => {
-  set(key: number, value: number): boolean;
-  get(key: number): number | undefined;
-  delete(key: number): boolean;
-  clear(): void;
-  nextLowerPair(key: number): [number, number] | undefined;
-  deleteRange(low: number, high: number, include: boolean): number;
-};
-
 export async function rows(): Promise<Row[]> {
   const result: Row[] = [];
   for (const n of ENTRIES) result.push(...(await ofSize(n)));
@@ -28,6 +17,7 @@ async function ofSize(n: number): Promise<Row[]> {
   const x = core.exports;
   const pages = shuffledPages(n);
   const iovas = placeIovas(core, pages);
+  const out = x.arena_alloc(core.arena, n * 4) >>> 0;
   const c = native(n);
   const options = n > 100_000 ? { rounds: 3, turn: 1 } : { rounds: 5, turn: 10 };
   const clear = () => void x.iommu_unmap(iommu, 0n, ALL, 2);
@@ -81,6 +71,12 @@ async function ofSize(n: number): Promise<Row[]> {
       unit: 'lookup',
       candidates: [
         { name: 'core', run: (runs) => repeat(runs, () => x.bench_find(iommu, iovas, n)) },
+        {
+          name: 'core, many at once',
+          run(runs) {
+            for (let i = 0; i < runs; i++) x.iommu_prot_many(iommu, iovas, n, out);
+          },
+        },
         {
           name: 'sorted-btree',
           run: (runs) => repeat(runs, () => sumOf(pages, (page) => btree.nextLowerPair(page + 1)?.[1] ?? 0)),
@@ -141,10 +137,16 @@ async function ofSize(n: number): Promise<Row[]> {
       () => void btree.deleteRange(0, 1e12, true),
     ),
   };
+  const { core: one = 0, 'core, many at once': many = 0, ...others } = find.ns;
+  const finders = withC(others, c['find']);
   const subject = (row: string, goal: string) => ({ table: TABLE, row: `${row}, ${label(n)}`, unit: 'map', goal });
   return [
     rowOf({ ...subject('map', '>= 1.6x C, >= 6x npm trees, <= 42 bytes'), note }, withC(mapNs, c['map'])),
-    rowOf({ ...subject('lookup', '>= 2.5x C, >= 6x npm trees'), unit: 'lookup' }, withC(find.ns, c['find'])),
+    rowOf({ ...subject('lookup', '>= 2.5x C, >= 6x npm trees'), unit: 'lookup' }, { core: one, ...finders }),
+    rowOf(
+      { ...subject('lookup, many at once', '>= 6x C, >= 6x npm trees'), unit: 'lookup' },
+      { core: many, ...finders },
+    ),
     rowOf(subject('unmap', '>= 1.6x C'), withC(unmapNs, c['unmap'])),
     rowOf(subject('unmap all', '>= 6x C'), withC(rangeNs, c['unmap range'])),
   ];

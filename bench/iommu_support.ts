@@ -1,7 +1,19 @@
 // What the rows about mapping tables share: a core with loops, an address space with memory, page numbers in random order.
+import SortedBTree from 'sorted-btree';
 import type { Core } from '../host/core.ts';
 import { benchCore } from './core_build.ts';
 import { buildNative, runNative } from './native.ts';
+
+const { default: BTree } = SortedBTree as unknown as { default: typeof SortedBTree };
+/** npm sorted-btree with numbers, as the benches use it. */
+export const Tree = (BTree ?? SortedBTree) as unknown as new () => {
+  set(key: number, value: number): boolean;
+  get(key: number): number | undefined;
+  delete(key: number): boolean;
+  clear(): void;
+  nextLowerPair(key: number): [number, number] | undefined;
+  deleteRange(low: number, high: number, include: boolean): number;
+};
 
 export interface IommuLoops {
   bench_map(iommu: number, mm: number, iovas: number, n: number, vaddr: bigint): number;
@@ -10,7 +22,7 @@ export interface IommuLoops {
   bench_translate(iommu: number, iovas: number, n: number): number;
   bench_translate_many(iommu: number, iovas: number, n: number, out: number): number;
   bench_pin_run(iommu: number, iova: bigint, npage: number, runs: number): number;
-  bench_pin_random(iommu: number, iovas: number, n: number): number;
+  bench_pin_random(iommu: number, iovas: number, n: number, out: number): number;
 }
 
 export const VADDR = 0x7f0000000000n;

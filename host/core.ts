@@ -5,7 +5,15 @@
 //                                            | heap (records)    | user windows (pages)             |
 // With its own memory the first page is left unused, so that address 0 is never a record.
 import { instantiate } from '@assemblyscript/loader';
-import { ARENA_FAIL_NTH, ARENA_LIVE_BYTES, ARENA_MM_BYTES, CORE_ABI, PAGE_SIZE_4K } from '../assembly/abi.ts';
+import {
+  ARENA_FAIL_NTH,
+  ARENA_LIVE_BYTES,
+  ARENA_MM_BYTES,
+  CORE_ABI,
+  PAGE_SIZE_4K,
+  PAGES_USED,
+  PAGES_WORDS,
+} from '../assembly/abi.ts';
 
 /** The binary interface (assembly/index.ts). 64-bit parameters are bigint; linear addresses are numbers and may come back signed. */
 export interface CoreExports {
@@ -30,23 +38,21 @@ export interface CoreExports {
   cp_iova_pinned(cp: number, iova: bigint, length: bigint): number;
   cp_page_pinned(cp: number, page: number): number;
   cp_free(cp: number): void;
-  pages_size(npage: number): number;
   pages_create(record: number, base: number, npage: number, zeroed: number): number;
   pages_alloc(pages: number, npage: number): number;
   pages_claim(pages: number, linear: number, npage: number): number;
   pages_put(pages: number, linear: number, npage: number): void;
-  pages_used(pages: number): number;
   mm_create(arena: number, pages: number): number;
   mm_destroy(mm: number): void;
   mm_map(mm: number, start: bigint, last: bigint, value: bigint, meta: number): number;
   mm_unmap(mm: number, start: bigint, last: bigint): number;
   iommu_create(arena: number, pages: number, flavour: number): number;
   iommu_destroy(iommu: number): void;
-  iommu_maps(iommu: number): number;
   iommu_map_check(iommu: number, iova: bigint, last: bigint): number;
   iommu_map(iommu: number, mm: number, iova: bigint, last: bigint, vaddr: bigint, meta: number, end: bigint): number;
   iommu_unmap(iommu: number, iova: bigint, last: bigint, mode: number): number;
   iommu_unpin_all(iommu: number, iova: bigint, last: bigint): void;
+  iommu_prot_many(iommu: number, iovas: number, n: number, out: number): void;
   iommu_bisects(iommu: number, iova: bigint, last: bigint): number;
   iommu_pinned(iommu: number, iova: bigint, last: bigint): number;
   iommu_next_map(iommu: number, iova: bigint): number;
@@ -135,7 +141,7 @@ export class Core {
     this.exports = exports;
     this.memory = memory;
     const npage = (userEnd - userBase) / PAGE_SIZE_4K;
-    this.pages = userBase - Math.ceil(exports.pages_size(npage) / 16) * 16;
+    this.pages = userBase - Math.ceil((PAGES_WORDS + 4 * npage) / 16) * 16;
     if (this.pages < heapBase) throw new RangeError('the heap is too small for the core');
     this.arena = exports.arena_create(heapBase, this.pages - heapBase) >>> 0;
     if (this.arena === 0) throw new RangeError('the heap is too small for the core');
@@ -172,6 +178,11 @@ export class Core {
   /** Bytes of records of address spaces, which live as long as their tasks. */
   get mmBytes(): number {
     return this.view.getUint32(this.arena + ARENA_MM_BYTES, true);
+  }
+
+  /** Pages of the user windows that somebody needs: mapped, or pinned after their mapping went. */
+  get usedPages(): number {
+    return this.view.getUint32(this.pages + PAGES_USED, true);
   }
 
   /** Fault injection: the n-th allocation from now answers "full", once. 0 switches it off. */

@@ -12,7 +12,7 @@ export class PageAllocator {
 
   /** Bytes that somebody needs: mapped, or pinned after their mapping went. */
   get usedBytes(): number {
-    return this.#core.exports.pages_used(this.#core.pages) * PAGE_SIZE_4K;
+    return this.#core.usedPages * PAGE_SIZE_4K;
   }
 
   /** @param size bytes, a multiple of 4096. @returns the linear address of zeroed pages, or 0 when no run is long enough. */

@@ -38,7 +38,13 @@ export type { ChannelPlugOptions, PluggedChannelDevice } from './drivers/ccw/plu
 export type { PciArchHook, PciDeviceRegion, VfioPciDevice, VfioPciOptions } from './drivers/pci/device.ts';
 export type { PlugOptions } from './drivers/pci/plug.ts';
 export { errnoName, VfioError } from './errno.ts';
-export { type ContainerView, inspectContainer, type MapView, type PinView } from './inspect/container.ts';
+export {
+  type ContainerView,
+  inspectContainer,
+  inspectPermissions,
+  type MapView,
+  type PinView,
+} from './inspect/container.ts';
 export { type CcwView, inspectProgram, type ProgramView, watchProgram } from './inspect/program.ts';
 export { DEFAULT_DEVICES, Machine } from './machine.ts';
 export {

@@ -1,9 +1,9 @@
 // The core with loops around it: a call per operation would measure the boundary. Compiled by bench/core_build.ts with the core's own flags.
 import { PTE_FRAME } from '../../assembly/abi';
-import { PIN_NEW, PTE_PIN, pin_mode, pins_made, pins_released, pte_find, pte_pinnable, pte_unpinnable } from '../../assembly/iommu/direct';
+import { leaf_pte, low_leaf, low_node, low_root, PIN_NEW, PTE_PIN, pin_mode, pte_pinnable, pte_unpinnable } from '../../assembly/iommu/direct';
 import { iommu_map, iommu_unmap } from '../../assembly/iommu/dma';
 import { page_lookup } from '../../assembly/iommu/entry';
-import { pin_page_run, unpin_page_run } from '../../assembly/iommu/pfn';
+import { pin_page_run, pins_count, unpin_page_run } from '../../assembly/iommu/pfn';
 import { ranges_find } from '../../assembly/iommu/ranges';
 import { MAPS } from '../../assembly/iommu/record';
 import { page_lookup_many } from '../../assembly/iommu/translate';
@@ -59,28 +59,37 @@ export function bench_pin_run(iommu: usize, iova: u64, npage: u32, runs: u32): i
   return 0;
 }
 
-/** Pins n pages anywhere, then unpins them: as a translator does, pins as counts and the sums once. */
-export function bench_pin_random(iommu: usize, iovas: usize, n: u32): i32 {
+/**
+ * Pins n pages anywhere, then unpins them, as a translator does: pins as counts, each entry noted in `out` (n x u32) for the way back, the sums
+ * once.
+ */
+export function bench_pin_random(iommu: usize, iovas: usize, n: u32, out: usize): i32 {
   const mode = pin_mode(iommu);
-  if (mode != PIN_NEW) return -1;
+  const root = low_root(iommu);
+  if (mode != PIN_NEW || root == 0) return -1;
   let newly: u32 = 0;
   for (let i: u32 = 0; i < n; ++i) {
-    const e = pte_find(iommu, load<u64>(iovas + (<usize>i << 3)) >> 12);
-    if (e == 0) return -1;
+    const page = <u32>(load<u64>(iovas + (<usize>i << 3)) >> 12);
+    const node = low_node(root, page);
+    if (node == 0) return -1;
+    const leaf = low_leaf(node, page);
+    if (leaf == 0) return -1;
+    const e = leaf_pte(leaf, page);
     const pte = load<u64>(e, PTE_FRAME);
     if (!pte_pinnable(pte, mode)) return -1;
     newly += u32(pte < PTE_PIN);
     store<u64>(e, pte + PTE_PIN, PTE_FRAME);
+    store<u32>(out + (<usize>i << 2), <u32>e);
   }
-  pins_made(iommu, n, newly);
+  pins_count(iommu, n, newly);
   let gone: u32 = 0;
   for (let i: u32 = 0; i < n; ++i) {
-    const e = pte_find(iommu, load<u64>(iovas + (<usize>i << 3)) >> 12);
+    const e = <usize>load<u32>(out + (<usize>i << 2));
     const pte = load<u64>(e, PTE_FRAME);
     if (!pte_unpinnable(pte, PTE_PIN)) return -1;
     gone += u32(pte - PTE_PIN < PTE_PIN);
     store<u64>(e, pte - PTE_PIN, PTE_FRAME);
   }
-  pins_released(iommu, n, gone);
+  pins_count(iommu, -(<i32>n), -(<i32>gone));
   return 0;
 }

@@ -9,6 +9,7 @@ import {
   IOMMU_DIRTY_ON,
   IOMMU_DOMAINS,
   IOMMU_INVALID,
+  IOMMU_MAPS,
   IOMMU_NOTIFY_IOVA,
   IOMMU_NOTIFY_LAST,
   IOMMU_PIN_ERRNO,
@@ -77,7 +78,7 @@ export class DmaTable implements DmaProvider {
 
   /** Maps there are. */
   get mapCount(): number {
-    return this.core.exports.iommu_maps(this.iommu);
+    return this.field(IOMMU_MAPS);
   }
   /** Maps that may still be made. */
   get available(): number {

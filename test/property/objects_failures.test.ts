@@ -11,7 +11,7 @@ const MAX_ALLOCATIONS = 60;
 function ledger({ vfio, hw, md }: Objects): unknown {
   return {
     live: vfio.core.liveBytes,
-    pages: vfio.core.exports.pages_used(vfio.core.pages),
+    pages: vfio.core.usedPages,
     files: vfio.task.fds,
     locked: vfio.task.mm.lockedPages,
     devices: [hw, md].map((device) => [

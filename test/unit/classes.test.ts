@@ -129,7 +129,7 @@ describe('container, group, device', () => {
     container.map(0, 0x10000);
     container.close();
     device.close();
-    expect([vfio.task.openFiles, vfio.core.exports.pages_used(vfio.core.pages)]).toEqual([0, 0]);
+    expect([vfio.task.openFiles, vfio.core.usedPages]).toEqual([0, 0]);
   });
 
   it('a device node through an iommufd', async () => {

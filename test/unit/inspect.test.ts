@@ -1,6 +1,14 @@
 // Looking into a container and a channel program without touching them.
 import { describe, expect, it } from 'vitest';
-import { Container, createVfio, inspectContainer, inspectProgram, ManualClock, VfioError } from '../../host/inline.ts';
+import {
+  Container,
+  createVfio,
+  inspectContainer,
+  inspectPermissions,
+  inspectProgram,
+  ManualClock,
+  VfioError,
+} from '../../host/inline.ts';
 
 const DASD = '11111111-1111-4111-8111-111111111111';
 
@@ -41,6 +49,14 @@ describe('a program in flight', () => {
     clock.advance(100);
     expect(inspectProgram(vfio, DASD)).toBeNull();
     expect(inspectContainer(vfio, container.fd).pins).toEqual([]);
+  });
+
+  it('tells what is permitted at many addresses, in the order they were asked for', async () => {
+    const { vfio, container } = await disk();
+    const asked = Array.from({ length: 1000 }, (_, i) => BigInt(i) * 0x100n);
+    expect([...inspectPermissions(vfio, container.fd, asked)]).toEqual(asked.map((iova) => (iova < 0x10000n ? 3 : 0)));
+    expect(() => inspectPermissions(vfio, container.fd, [0n, 1n << 64n])).toThrow('iovas[1]');
+    expect([...inspectPermissions(vfio, vfio.open('/dev/vfio/vfio'), [0n])]).toEqual([0]);
   });
 
   it('refuses what it cannot look into', async () => {

@@ -9,8 +9,10 @@ import {
   EPERM,
   FLAVOUR_IOAS,
   IOMMU_AVAIL,
+  IOMMU_MAPS,
   IOMMU_PIN_ERRNO,
   IOMMU_PINNED_PAGES,
+  IOMMU_UNMAPPED,
   MM_LOCKED,
   PIN_SHORT,
   PROT_READ,
@@ -71,11 +73,109 @@ describe('the table of maps', () => {
         if (core.exports.iommu_map_check(iommu, (page + 1n) * PAGE, (page + 1n) * PAGE) !== 0)
           throw new Error(`${page}`);
       for (const page of pages.slice(0, n / 2)) if (unmap(page * PAGE, 1n) !== 0) throw new Error(`unmap of ${page}`);
-      expect(core.exports.iommu_maps(iommu)).toBe(n / 2);
+      expect(core.view.getUint32(iommu + IOMMU_MAPS, true)).toBe(n / 2);
       expect(core.exports.iommu_unmap(iommu, 0n, ALL, 0)).toBe(0);
       expect(core.liveBytes).toBe(before);
     },
   );
+});
+
+describe('permissions at many addresses', () => {
+  /** PROT_* at each of these addresses, in one call. */
+  function protMany(iovas: readonly bigint[]): number[] {
+    const x = core.exports;
+    const list = x.arena_alloc(core.arena, 8 * iovas.length) >>> 0;
+    const out = x.arena_alloc(core.arena, 4 * iovas.length + 4) >>> 0;
+    iovas.forEach((iova, i) => {
+      core.view.setBigUint64(list + 8 * i, iova, true);
+    });
+    core.view.setUint32(out + 4 * iovas.length, 0xdeadbeef, true);
+    x.iommu_prot_many(iommu, list, iovas.length, out);
+    expect(core.view.getUint32(out + 4 * iovas.length, true)).toBe(0xdeadbeef);
+    const found = iovas.map((_, i) => core.view.getUint32(out + 4 * i, true) & RW);
+    x.arena_free(core.arena, list, 8 * iovas.length);
+    x.arena_free(core.arena, out, 4 * iovas.length + 4);
+    return found;
+  }
+
+  it('an empty table permits nothing, and no address is a fine question', () => {
+    expect(protMany([0n, PAGE, ALL])).toEqual([0, 0, 0]);
+    expect(protMany([])).toEqual([]);
+  });
+
+  it('ends of maps, both ends of the address space', () => {
+    expect(map(0n, 1n, VADDR, PROT_READ)).toBe(0);
+    expect(map(4n * PAGE, 4n, VADDR, PROT_WRITE)).toBe(0);
+    expect(map(ALL - PAGE + 1n, 1n)).toBe(0);
+    const asked = [
+      0n,
+      PAGE - 1n,
+      PAGE,
+      4n * PAGE - 1n,
+      4n * PAGE,
+      8n * PAGE - 1n,
+      8n * PAGE,
+      ALL - PAGE,
+      ALL - PAGE + 1n,
+      ALL,
+    ];
+    expect(protMany(asked)).toEqual([1, 1, 0, 0, 2, 2, 0, 0, 3, 3]);
+  });
+
+  it('answers as one search at a time while 30,000 maps come and go', () => {
+    const random = new Random();
+    const there = new Map<bigint, { npage: bigint; prot: number }>();
+    // Slots of four pages, so that maps of one to four pages never overlap.
+    const slot = () => BigInt(random.int(30_000)) * 4n * PAGE;
+    for (let round = 0; round < 12; round++) {
+      for (let i = 0; i < 6000; i++) {
+        const iova = slot();
+        const old = there.get(iova);
+        const shrinking = round % 3 === 2;
+        if (old !== undefined && (shrinking || random.int(3) === 0)) {
+          if (unmap(iova, old.npage) !== 0) throw new Error(`unmap ${iova}`);
+          there.delete(iova);
+        } else if (old === undefined && !shrinking) {
+          const npage = BigInt(1 + random.int(4));
+          const prot = 1 + random.int(3);
+          if (map(iova, npage, VADDR, prot) !== 0) throw new Error(`map ${iova}`);
+          there.set(iova, { npage, prot });
+        }
+      }
+      const asked = Array.from(
+        { length: 5000 },
+        () => slot() + BigInt(random.int(4)) * PAGE + BigInt(random.int(4096)),
+      );
+      const expected = asked.map((iova) => {
+        const start = iova - (iova % (4n * PAGE));
+        const one = there.get(start);
+        return one !== undefined && iova < start + one.npage * PAGE ? one.prot : 0;
+      });
+      expect(protMany(asked)).toEqual(expected);
+      expect(core.view.getUint32(iommu + IOMMU_MAPS, true)).toBe(there.size);
+    }
+    expect(core.exports.iommu_unmap(iommu, 0n, ALL, 2)).toBe(0);
+    expect(core.view.getUint32(iommu + IOMMU_MAPS, true)).toBe(0);
+  });
+
+  it('a part of many maps goes in one call, leaf by leaf, and the rest stays', () => {
+    const before = core.liveBytes;
+    for (let i = 0n; i < 5000n; i++) if (map(i * 2n * PAGE, 1n) !== 0) throw new Error(`map ${i}`);
+    for (const [from, to] of [
+      [37n, 4000n],
+      [4100n, 4101n],
+      [0n, 36n],
+      [4102n, 4999n],
+    ] as const) {
+      expect(core.exports.iommu_unmap(iommu, from * 2n * PAGE, (to * 2n + 1n) * PAGE - 1n, 0)).toBe(0);
+      expect(core.view.getBigUint64(iommu + IOMMU_UNMAPPED, true)).toBe((to - from + 1n) * PAGE);
+      expect(protMany([from * 2n * PAGE, to * 2n * PAGE])).toEqual([0, 0]);
+    }
+    const left = [...Array(5000).keys()].filter((i) => protMany([BigInt(i) * 2n * PAGE])[0] === RW);
+    expect(left).toEqual([...Array(99).keys()].map((i) => 4001 + i));
+    expect(core.exports.iommu_unmap(iommu, 0n, ALL, 0)).toBe(0);
+    expect(core.liveBytes).toBe(before);
+  });
 });
 
 describe('page entries', () => {
@@ -177,7 +277,7 @@ describe('injected errors', () => {
     expect(core.view.getUint32(mm + MM_LOCKED, true)).toBe(0);
     x.iommu_destroy(iommu);
     x.mm_destroy(mm);
-    expect([core.liveBytes, core.mmBytes, x.pages_used(core.pages)]).toEqual([0, 0, 0]);
+    expect([core.liveBytes, core.mmBytes, core.usedPages]).toEqual([0, 0, 0]);
   });
 });
 
@@ -235,18 +335,18 @@ describe('dirty pages as ranges', () => {
 describe('address spaces in the core', () => {
   it('are cut, keep their neighbours, and give every page back', () => {
     const x = core.exports;
-    expect(x.pages_used(core.pages)).toBe(1024);
+    expect(core.usedPages).toBe(1024);
     expect(x.mm_unmap(mm, VADDR + 10n * PAGE, VADDR + 20n * PAGE - 1n)).toBe(0);
     expect(x.mm_unmap(mm, VADDR + 30n * PAGE, VADDR + 40n * PAGE - 1n)).toBe(0);
-    expect(x.pages_used(core.pages)).toBe(1004);
+    expect(core.usedPages).toBe(1004);
     map(0n, 1024n);
     expect([pin(9n * PAGE, 1), pin(10n * PAGE, 1), pin(19n * PAGE, 1), pin(20n * PAGE, 10)]).toEqual([1, -14, -14, 10]);
     // Pages 20 to 29 stay with their pins.
     expect(x.mm_unmap(mm, VADDR, VADDR + 35n * PAGE)).toBe(0);
-    expect(x.pages_used(core.pages)).toBe(1024 - 40 + 11);
+    expect(core.usedPages).toBe(1024 - 40 + 11);
     x.unpin_page_run(iommu, 9n * PAGE, 1);
     x.unpin_page_run(iommu, 20n * PAGE, 10);
-    expect(x.pages_used(core.pages)).toBe(1024 - 40);
+    expect(core.usedPages).toBe(1024 - 40);
     const again = x.pages_alloc(core.pages, 30) >>> 0;
     expect(again).toBe(ram);
     expect(core.u8.subarray(again, again + 30 * 4096).every((byte) => byte === 0)).toBe(true);

@@ -296,7 +296,7 @@ describe('a channel program', () => {
     guest.destroy();
     cp.destroy();
     expect(core.liveBytes).toBe(0);
-    expect(core.exports.pages_used(core.pages)).toBe(0);
+    expect(core.usedPages).toBe(0);
   });
 
   it('lives in an embedder’s memory at a base', async () => {

@@ -83,6 +83,21 @@ export class AccessGate {
     return length;
   }
 
+  /** What of a buffer may go on to the driver: a tolerated access ends where a forbidden place begins, such as behind the MSI-X table. */
+  narrow(buffer: UserBuffer, offset: bigint): UserBuffer {
+    if (this.#live) return buffer;
+    const left = this.#place(offset)?.left ?? 0n;
+    if (left <= 0n || left >= BigInt(buffer.length)) return buffer;
+    const next = this.#place(offset + left);
+    if (next === undefined || next.left <= 0n || TOLERATED[next.kind]) return buffer;
+    return {
+      value: buffer.value,
+      length: Number(left),
+      copyIn: (at, size) => buffer.copyIn(at, size),
+      copyOut: (at, source) => buffer.copyOut(at, source),
+    };
+  }
+
   /** @returns undefined: go on to the driver; otherwise -EBUSY. */
   ioctl(task: Task, request: number): number | undefined {
     if (this.#live) return undefined;
@@ -109,8 +124,8 @@ export class AccessGate {
       return false;
     };
     const guarded: IoMapping = {
-      read: (at, into) => open(at) && io.read(at, into),
-      write: (at, from) => open(at) && io.write(at, from),
+      read: (at, into) => open(at) && open(at + into.length - 1) && io.read(at, into),
+      write: (at, from) => open(at) && open(at + from.length - 1) && io.write(at, from),
     };
     return { kind: 'io', io: guarded };
   }

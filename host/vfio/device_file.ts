@@ -85,7 +85,7 @@ export abstract class DeviceFile extends VfioFile {
     const call = write ? ops.write : ops.read;
     const result =
       gate?.region(task, buffer, at, write) ??
-      call?.(this.device, task, buffer, at) ??
+      call?.(this.device, task, gate?.narrow(buffer, at) ?? buffer, at) ??
       task.fail(EINVAL, `${ops.name} cannot be ${write ? 'written' : 'read'}`);
     if (offset === null && result > 0) this.#position += BigInt(result);
     return result;

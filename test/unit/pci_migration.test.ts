@@ -1,6 +1,6 @@
 // edu and pci-msix migrate with their variant driver: DMA in flight, lines, the log of their writes. Source: spec migration sections B, C; spec edu.
 import { describe, expect, it } from 'vitest';
-import { EINVAL, ENOTTY } from '../../assembly/abi.ts';
+import { EFAULT, EINVAL, ENOTTY } from '../../assembly/abi.ts';
 import type { MigratablePciDevice } from '../../host/drivers/pci/migratable.ts';
 import { linkPair } from '../../host/migration/link.ts';
 import { Migration } from '../../host/migration/migration.ts';
@@ -172,6 +172,25 @@ describe('PCI functions migrate', () => {
     expect(device.migration!.state).toBe(2);
     expect(read(m, 0, 0x10)).toBe(0);
     expect(device.migration!.set(4).result).toBe(0);
+  });
+
+  it('an access of a stopped function that begins in the MSI-X table ends with it', async () => {
+    const m = await openMachine([MSIX]);
+    const device = [...m.vfio.kernel.nodes.values()].find(({ name }) => name === MSIX.name) as MigratablePciDevice;
+    const bar2 = 2n << 40n;
+    const fd = m.fds[0]!;
+    write(m, 0, COMMAND, 2, 2);
+    write(m, 0, bar2 + 128n, 0x5a5a5a5a);
+    const address = m.vfio.mmap(4096, { fd, offset: bar2 });
+    expect(device.migration!.set(1).result).toBe(0);
+    expect(m.vfio.read(fd, new Uint8Array(200), bar2 + 64n)).toBe(64);
+    expect(m.vfio.write(fd, new Uint8Array(200), bar2 + 64n)).toBe(64);
+    expect(m.vfio.pokeRaw(address + 120n, new Uint8Array(16))).toBe(-EFAULT);
+    const config = new Uint8Array(8);
+    expect(m.vfio.readRaw(fd, config, CONFIG + 0xffcn)).toBe(-EFAULT);
+    expect(device.migration!.set(2).result).toBe(0);
+    expect(read(m, 0, bar2 + 128n)).toBe(0x5a5a5a5a);
+    expect(m.vfio.read(fd, new Uint8Array(200), bar2 + 64n)).toBe(200);
   });
 
   it('a view of memory that the function writes through is in its log as a copy is', async () => {

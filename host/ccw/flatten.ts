@@ -84,15 +84,12 @@ export function flattenProgram(storage: GuestStorage, orb: Uint8Array, area: Fla
   const chains: Chain[] = [];
   collect(storage, view.getUint32(8), chains);
   const writer = new FlatWriter(storage, area);
-  for (const chain of chains) {
-    let head: number | null = null;
-    chain.ccws.forEach((ccw, i) => {
-      const command = head ?? ccw.command;
-      if (ccw.command === CMD_TIC) writer.tic(chain.first + i, ccw, chains);
-      else writer.data(chain.first + i, ccw, command);
-      head = ccw.command !== CMD_TIC && (ccw.flags & FLAG_CD) !== 0 ? command : null;
+  const begun = dataChains(chains);
+  for (const { first, ccws } of chains)
+    ccws.forEach((ccw, i) => {
+      if (ccw.command === CMD_TIC) writer.tic(first + i, ccw, chains);
+      else writer.data(first + i, ccw, begun.get(first + i) ?? ccw.command);
     });
-  }
   return { count: total(chains), guestCpa: (offset) => guestCpa(chains, offset) };
 }
 
@@ -130,6 +127,31 @@ function collect(storage: GuestStorage, address: number, chains: Chain[]): void 
   chains.push({ address, first, ccws });
   for (const ccw of ccws)
     if (ccw.command === CMD_TIC && !chains.some((chain) => holds(chain, ccw.cda))) collect(storage, ccw.cda, chains);
+}
+
+/** By index in the buffer, the command that began the data chain which a CCW continues; a TIC in between changes nothing. */
+function dataChains(chains: readonly Chain[]): ReadonlyMap<number, number> {
+  const begun = new Map<number, number>();
+  const follow = ({ first, ccws }: Chain, from: number, command: number): void => {
+    for (let i = from; i < ccws.length && !begun.has(first + i); i++) {
+      const ccw = ccws[i]!;
+      if (ccw.command === CMD_TIC) {
+        const target = chains.find((chain) => holds(chain, ccw.cda));
+        const at = target === undefined ? 0 : (ccw.cda - target.address) / CCW_SIZE;
+        // A TIC to a TIC is a program check.
+        if (target?.ccws[at] !== undefined && target.ccws[at].command !== CMD_TIC) follow(target, at, command);
+        return;
+      }
+      begun.set(first + i, command);
+      if ((ccw.flags & FLAG_CD) === 0) return;
+    }
+  };
+  for (const chain of chains)
+    chain.ccws.forEach((ccw, i) => {
+      const begins = ccw.command !== CMD_TIC && (ccw.flags & FLAG_CD) !== 0 && !begun.has(chain.first + i);
+      if (begins) follow(chain, i + 1, ccw.command);
+    });
+  return begun;
 }
 
 function readCcw(storage: GuestStorage, address: number): RawCcw {

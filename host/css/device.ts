@@ -14,7 +14,7 @@ export interface CommandEnd {
   readonly lengthMismatch?: boolean;
 }
 
-/** The data of one command. Data chaining, IDALs, skipping and counting stay on the channel's side. */
+/** The data of one command. Data chaining, IDALs, skipping and counting stay on the channel's side. No data move once it has ended or was cleared. */
 export interface Transfer {
   /** The first command of the program: a device forgets what it knew of a former one. */
   readonly first: boolean;

@@ -163,6 +163,16 @@ describe('flattenProgram', () => {
     expect([flat.ccw(0)[0], flat.ccw(1)[0], flat.ccw(2)[0]]).toEqual([READ, READ, READ]);
   });
 
+  it('a data chain goes on behind a TIC, also round and round', () => {
+    const guest = new Guest()
+      .put(0x1000, ccw1(READ, CD, 16, 0x3000), ccw1(TIC, 0, 0, 0x2000))
+      .put(0x2000, ccw1(NOP, CD, 16, 0x4000), ccw1(0, CD, 16, 0x4000), ccw1(TIC, 0, 0, 0x2000));
+    const flat = flatten(guest, 0x1000);
+    expect([0, 3, 4].map((i) => flat.ccw(i)[0])).toEqual([READ, READ, READ]);
+    const tics = new Guest().put(0x1000, ccw1(READ, CD, 16, 0x3000), ccw1(TIC, 0, 0, 0x1008), ccw1(NOP, 0, 0, 0));
+    expect(flatten(tics, 0x1000).program.count).toBe(3);
+  });
+
   it('a data-chained CCW that moves data by its own command keeps it: the program may lead to it from elsewhere', () => {
     const guest = new Guest().put(
       0x1000,

@@ -7,7 +7,6 @@ import {
   EFAULT,
   EINVAL,
   EIO,
-  ENOENT,
   ENOMEM,
   ENOSPC,
   ENOTTY,
@@ -352,5 +351,4 @@ const UNMAP_REASONS: Readonly<Record<number, string>> = {
   [EINVAL]: 'a map would be cut, or its vaddr is invalid already',
   [EFAULT]: 'the bitmap is not writable',
   [EIO]: 'a driver did not unpin; its pages were taken from it',
-  [ENOENT]: 'nothing is mapped there',
 };

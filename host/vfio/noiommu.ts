@@ -2,7 +2,6 @@
 // every step needs raw I/O privilege. Source: spec vfio-core sections 3 and 4; it exists only while a no-iommu group does.
 import { EFAULT, ENOTTY, EPERM } from '../../assembly/abi.ts';
 import { VFIO_NOIOMMU_IOMMU } from '../uapi/constants.ts';
-import { VFIO_CHECK_EXTENSION } from '../uapi/ioctl.ts';
 import type { IommuDriverOps, IommuInstance } from './ops.ts';
 import type { Task } from './task.ts';
 import type { Vfio } from './vfio.ts';
@@ -22,8 +21,7 @@ export const noIommuDriver = (vfio: Vfio): IommuDriverOps => {
 const instance = (vfio: Vfio, checkExtension: (extension: number) => number): IommuInstance => ({
   iommu: 0,
   checkExtension,
-  ioctl: (task: Task, request: number) =>
-    request === VFIO_CHECK_EXTENSION ? 0 : task.fail(ENOTTY, 'without an IOMMU there is nothing to map'),
+  ioctl: (task: Task) => task.fail(ENOTTY, 'without an IOMMU there is nothing to map'),
   attachGroup: () => 0,
   detachGroup() {},
   release() {},

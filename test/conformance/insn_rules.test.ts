@@ -1,6 +1,9 @@
 // Rules of guest instructions that no recorded sequence of the sample shows, each from its sheet's sentence.
 import { describe, expect, it } from 'vitest';
+import { EACCES, EAGAIN, EBUSY, EFAULT, EINVAL, EIO, ENODEV, EPERM } from '../../assembly/abi.ts';
 import { createVfio, ManualClock } from '../../host/inline.ts';
+import { VirtualSubchannel } from '../../host/vmm/css/subchannel.ts';
+import { startResult } from '../../host/vmm/css/vfio_backend.ts';
 import { parseMachine } from '../../host/vmm/recorded/description.ts';
 import { buildRecordedMachine } from '../../host/vmm/recorded/machine.ts';
 import { runLine } from '../../host/vmm/recorded/runner.ts';
@@ -179,6 +182,53 @@ describe('MSI-X', () => {
     guest.fn.disable();
     expect(guest.fn.backend.readConfig(control, 1)[0]).toBe(Number(before));
   });
+});
+
+describe('SSCH over vfio-ccw (ccw section 9)', () => {
+  for (const [errno, expected] of [
+    [EBUSY, 'busy'],
+    [EAGAIN, 'busy'],
+    [EACCES, 'not-operational'],
+    [ENODEV, 'not-operational'],
+    [EIO, 'not-operational'],
+    [EINVAL, { programCheck: true }],
+    [EFAULT, { programCheck: true }],
+    [EPERM, { programCheck: true }],
+  ] as const)
+    it(`-${errno} from the I/O region is ${JSON.stringify(expected)}`, () => {
+      expect(startResult(-errno)).toEqual(expected);
+    });
+});
+
+it('SSCH that is not accepted leaves the subchannel as it was, its interruption parameter too', () => {
+  const schib = new Uint8Array(52);
+  schib.set([0x80, 0, 0x80], 8);
+  schib.set([0xff, 0x80], 14);
+  let answer: 'busy' | 'not-operational' | 'started' = 'busy';
+  const subchannel = new VirtualSubchannel(
+    0x10000,
+    {
+      schib: () => schib,
+      start: () => answer,
+      halt: () => 'done',
+      clear: () => 'done',
+      onInterrupt: () => {},
+      close: () => {},
+    },
+    { pending() {}, withdraw() {}, suppressSuspended: false },
+  );
+  const block = subchannel.store();
+  block.set([1, 2, 3, 4, 0, 0x80]);
+  expect(subchannel.modify(block)).toBe(0);
+  const before = subchannel.store();
+  const orb = Uint8Array.of(9, 9, 9, 9, 0, 0x80, 0xff, 0, 0, 0x10, 2, 0);
+  expect(subchannel.start(orb)).toBe(2);
+  answer = 'not-operational';
+  expect(subchannel.start(orb)).toBe(3);
+  expect(subchannel.store()).toEqual(before);
+  answer = 'started';
+  expect(subchannel.start(orb)).toBe(0);
+  expect(subchannel.intparm).toBe(0x09090909);
 });
 
 describe('TPI', () => {

@@ -1,13 +1,13 @@
 // A subchannel of the accelerated executor: requests go to the driver's own operations instead of through a descriptor. The translation in the core is the
 // same, so is the order of everything.
-import { EACCES, EBUSY, ENODEV } from '../../../assembly/abi.ts';
+import { ENODEV } from '../../../assembly/abi.ts';
 import { IRB_SIZE, SCHIB_SIZE, SCSW_FCTL_START } from '../../css/schib.ts';
 import type { CcwDevice } from '../../drivers/ccw/device.ts';
 import type { VfioProcess } from '../../process.ts';
 import { VFIO_DEVICE_STATE_RUNNING } from '../../uapi/constants.ts';
 import { DirectBuffer } from '../../vfio/user.ts';
 import type { StartResult } from '../css/subchannel.ts';
-import { VfioSubchannelBackend } from '../css/vfio_backend.ts';
+import { startResult, VfioSubchannelBackend } from '../css/vfio_backend.ts';
 
 const IO_REGION = 0n;
 const COMMAND_REGION = 0x400n;
@@ -35,10 +35,7 @@ export class AcceleratedSubchannelBackend extends VfioSubchannelBackend {
     const request = new Uint8Array(24);
     request.set(orb.subarray(0, 12));
     new DataView(request.buffer).setUint32(12, SCSW_FCTL_START);
-    const result = this.#write(request, IO_REGION);
-    if (result === request.length) return 'started';
-    if (result === -EBUSY) return 'busy';
-    return result === -ENODEV || result === -EACCES ? 'not-operational' : { programCheck: true };
+    return startResult(this.#write(request, IO_REGION));
   }
 
   protected override command(command: number): number {

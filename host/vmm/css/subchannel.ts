@@ -168,11 +168,12 @@ export class VirtualSubchannel {
     if (this.#statusPending) return 1;
     if ((this.#control & FCTL) !== 0) return 2;
     const view = new DataView(orb.buffer, orb.byteOffset, 12);
-    this.#view.setUint32(0, view.getUint32(0));
     const flags = view.getUint32(4);
     const result = this.#hasPath(flags) ? this.backend.start(orb) : 'no-path';
     if (result === 'busy') return 2;
     if (result === 'not-operational') return 3;
+    // The parameter goes with the function that was accepted.
+    this.#view.setUint32(0, view.getUint32(0));
     this.#orbFlags = flags;
     this.#extended.fill(0);
     this.#control = (flags & SCSW_ORB_BITS) | SCSW_FCTL_START | SCSW_ACTL_START_PENDING;

@@ -1,7 +1,7 @@
 // The plain executor's side of a subchannel: START through the I/O region of vfio-ccw, HALT and CLEAR through its command region, status through
 // its I/O interrupt (spec ccw sections 2 and 3). Reads and writes of the device's descriptor are all it does.
 
-import { EACCES, EBUSY, ENODEV } from '../../../assembly/abi.ts';
+import { EACCES, EAGAIN, EBUSY, EIO, ENODEV } from '../../../assembly/abi.ts';
 import { IRB_SIZE, SCHIB_SIZE, SCSW_FCTL_START } from '../../css/schib.ts';
 import type { VfioProcess } from '../../process.ts';
 import {
@@ -21,6 +21,19 @@ const COMMAND_REGION = 0x400n;
 const SCHIB_REGION = 0x800n;
 const COMMAND_HALT = 1;
 const COMMAND_CLEAR = 2;
+
+/** Another request is on its way, or the device is held. */
+const isBusy = (result: number): boolean => result === -EBUSY || result === -EAGAIN;
+/** No path, no subchannel, or not open. */
+const GONE: readonly number[] = [-EACCES, -ENODEV, -EIO];
+
+/** What a write of the I/O region says about the start of a program (spec ccw section 9). @param result bytes written or -errno. */
+export function startResult(result: number): StartResult {
+  if (result >= 0) return 'started';
+  if (isBusy(result)) return 'busy';
+  // What is left: the program could not be copied or its pages not be pinned, which a channel reports as a program check.
+  return GONE.includes(result) ? 'not-operational' : { programCheck: true };
+}
 
 export class VfioSubchannelBackend implements SubchannelBackend {
   onInterrupt: (irb: Uint8Array) => void = () => {};
@@ -63,16 +76,12 @@ export class VfioSubchannelBackend implements SubchannelBackend {
     request.set(orb.subarray(0, 12));
     new DataView(request.buffer).setUint32(12, SCSW_FCTL_START);
     const result = this.#process.writeRaw(this.#device, request, IO_REGION);
-    if (result === request.length) return 'started';
-    if (result === -EBUSY) return 'busy';
-    if (result === -ENODEV || result === -EACCES) return 'not-operational';
-    // The program could not be copied or its pages not be pinned: what a channel reports as a program check.
-    return { programCheck: true };
+    return startResult(result);
   }
 
   halt(): 'done' | 'busy' | 'not-operational' {
     const result = this.command(COMMAND_HALT);
-    return result === -EBUSY ? 'busy' : result < 0 ? 'not-operational' : 'done';
+    return isBusy(result) ? 'busy' : result < 0 ? 'not-operational' : 'done';
   }
 
   clear(): 'done' | 'not-operational' {

@@ -58,13 +58,6 @@ export function radix_leaf(node: usize, index: u32): usize {
 
 /** The leaf of this number, made (zeroed) when it is not there. 0: the heap is full, and the table is as before. */
 export function radix_make(t: usize, arena: usize, index: u64): usize {
-  const leaf = radix_get(t, index);
-  return leaf != 0 ? leaf : make(t, arena, index);
-}
-
-// @ts-expect-error: decorator
-@inline
-function make(t: usize, arena: usize, index: u64): usize {
   if (load<u32>(t, ROOT) == 0) {
     let height = HEIGHT_MIN;
     while (index >> (<u64>height * BITS) != 0) height++;

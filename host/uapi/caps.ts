@@ -2,6 +2,7 @@
 //
 //   header   id u16@0, version u16@2, next u32@4 (from the start of the whole buffer, 0 ends the chain); the capability's own fields follow
 //   Every capability is rounded up to 8 bytes before the next is appended (zero fill).
+import { getU16, getU32, setU16, setU32 } from './words.ts';
 
 export const CAP_HEADER_SIZE = 8;
 
@@ -21,13 +22,12 @@ export const capsSize = (caps: readonly InfoCap[]): number =>
 /** The chain as it lies at `base` bytes into the buffer, in the order given. */
 export function chainCaps(base: number, caps: readonly InfoCap[]): Uint8Array {
   const bytes = new Uint8Array(capsSize(caps));
-  const view = new DataView(bytes.buffer);
   let at = 0;
   caps.forEach((cap, i) => {
     const end = at + roundUp(CAP_HEADER_SIZE + cap.data.length);
-    view.setUint16(at, cap.id, true);
-    view.setUint16(at + 2, cap.version, true);
-    view.setUint32(at + 4, i === caps.length - 1 ? 0 : base + end, true);
+    setU16(bytes, at, cap.id);
+    setU16(bytes, at + 2, cap.version);
+    setU32(bytes, at + 4, i === caps.length - 1 ? 0 : base + end);
     bytes.set(cap.data, at + CAP_HEADER_SIZE);
     at = end;
   });
@@ -39,16 +39,15 @@ export function chainCaps(base: number, caps: readonly InfoCap[]): Uint8Array {
  * @param buffer the whole buffer. @param capOffset its cap_offset field; 0 gives none. `data` reaches to the next header or the buffer's end.
  */
 export function walkCaps(buffer: Uint8Array, capOffset: number): InfoCap[] {
-  const view = new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength);
   const starts: number[] = [];
   for (let at = capOffset; at !== 0 && at + CAP_HEADER_SIZE <= buffer.length && !starts.includes(at); ) {
     starts.push(at);
-    at = view.getUint32(at + 4, true);
+    at = getU32(buffer, at + 4);
   }
   const ends = [...starts, buffer.length].sort((a, b) => a - b);
   return starts.map((at) => ({
-    id: view.getUint16(at, true),
-    version: view.getUint16(at + 2, true),
+    id: getU16(buffer, at),
+    version: getU16(buffer, at + 2),
     data: buffer.slice(
       at + CAP_HEADER_SIZE,
       ends.find((end) => end > at),

@@ -42,7 +42,7 @@ import {
   VFIO_IOMMU_MAP_DMA,
   VFIO_IOMMU_UNMAP_DMA,
 } from '../uapi/ioctl.ts';
-import { setViewU64, viewU64 } from '../uapi/words.ts';
+import { getU32, setU32, setU64, setViewU64, viewU64 } from '../uapi/words.ts';
 import { DmaTable } from './dma_table.ts';
 import type { Group } from './group.ts';
 import { copyBitmap, type DirtyTable, dirtyPages, emitMap, MAX_BITMAP_SIZE } from './iommu_dirty.ts';
@@ -195,30 +195,28 @@ export class Type1Iommu extends DmaTable implements IommuInstance, DirtyTable {
   #getInfo(task: Task, arg: UserArg): number {
     const header = task.copyArgsz(arg, 16);
     if (typeof header === 'number') return header;
-    const argsz = viewOf(header).getUint32(0, true);
+    const argsz = getU32(header, 0);
     const size = Math.min(argsz, 24);
     const chain = chainCaps(24, this.#caps());
     const fits = argsz >= 24 + chain.length;
     const info = new Uint8Array(24);
-    const view = viewOf(info);
-    view.setUint32(0, fits ? argsz : 24 + chain.length, true);
-    view.setUint32(4, VFIO_IOMMU_INFO_PGSIZES | VFIO_IOMMU_INFO_CAPS, true);
-    view.setBigUint64(8, this.#groups.pageSizes, true);
-    view.setUint32(16, fits ? 24 : 0, true);
+    setU32(info, 0, fits ? argsz : 24 + chain.length);
+    setU32(info, 4, VFIO_IOMMU_INFO_PGSIZES | VFIO_IOMMU_INFO_CAPS);
+    setU64(info, 8, this.#groups.pageSizes);
+    setU32(info, 16, fits ? 24 : 0);
     if (fits) {
       const copied = task.copyOut(arg, 24, chain);
       if (copied < 0) return copied;
     }
-    return task.copyOut(arg, 0, info.subarray(0, size));
+    return task.copyOut(arg, 0, size < 24 ? info.subarray(0, size) : info);
   }
 
   #caps(): InfoCap[] {
     const migration = new Uint8Array(24);
-    const view = viewOf(migration);
-    view.setBigUint64(8, this.pageSize, true);
-    view.setBigUint64(16, MAX_BITMAP_SIZE, true);
+    setU64(migration, 8, this.pageSize);
+    setU64(migration, 16, MAX_BITMAP_SIZE);
     const avail = new Uint8Array(4);
-    viewOf(avail).setUint32(0, this.available, true);
+    setU32(avail, 0, this.available);
     const caps: InfoCap[] = [
       { id: VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, version: 1, data: migration },
       { id: VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, version: 1, data: avail },
@@ -226,11 +224,10 @@ export class Type1Iommu extends DmaTable implements IommuInstance, DirtyTable {
     const { ranges } = this.#groups;
     if (ranges.length > 0) {
       const data = new Uint8Array(8 + 16 * ranges.length);
-      const list = viewOf(data);
-      list.setUint32(0, ranges.length, true);
+      setU32(data, 0, ranges.length);
       ranges.forEach(({ start, last }, i) => {
-        list.setBigUint64(8 + 16 * i, start, true);
-        list.setBigUint64(16 + 16 * i, last, true);
+        setU64(data, 8 + 16 * i, start);
+        setU64(data, 16 + 16 * i, last);
       });
       caps.push({ id: VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, version: 1, data });
     }

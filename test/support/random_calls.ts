@@ -186,30 +186,22 @@ export class RandomCalls {
     const small = () => random.int(5);
     const send = (request: string, arg?: StructBase | string | number) =>
       void vfio.ioctlRaw(fd, IOCTL_NUMBERS[request] as number, arg);
+    // An iommufd that stands in for a container takes these two as well.
+    const map = () => {
+      const [vaddr, iova, size] = [this.#address(), this.#number(), this.#number()];
+      send('VFIO_IOMMU_MAP_DMA', new structs.VfioIommuType1DmaMap({ flags: small(), vaddr, iova, size }));
+    };
+    const unmap = () => {
+      const [flags, iova, size] = [random.pick([0, 0, 2, 4]), this.#number(), this.#number()];
+      send('VFIO_IOMMU_UNMAP_DMA', new structs.VfioIommuType1DmaUnmap({ flags, iova, size }));
+    };
     switch (kind) {
       case 'container':
         random.pick([
           () => send('VFIO_SET_IOMMU', random.pick([1, 3, 3, 3, 9])),
           () => send('VFIO_CHECK_EXTENSION', small()),
-          () =>
-            send(
-              'VFIO_IOMMU_MAP_DMA',
-              new structs.VfioIommuType1DmaMap({
-                flags: small(),
-                vaddr: this.#address(),
-                iova: this.#number(),
-                size: this.#number(),
-              }),
-            ),
-          () =>
-            send(
-              'VFIO_IOMMU_UNMAP_DMA',
-              new structs.VfioIommuType1DmaUnmap({
-                flags: random.pick([0, 0, 2, 4]),
-                iova: this.#number(),
-                size: this.#number(),
-              }),
-            ),
+          map,
+          unmap,
           () => send('VFIO_IOMMU_GET_INFO', new structs.VfioIommuType1Info({ argsz: random.int(200) })),
           () => send('VFIO_IOMMU_DIRTY_PAGES', new structs.VfioIommuType1DirtyBitmap({ flags: small() }, 40)),
         ])();
@@ -309,25 +301,8 @@ export class RandomCalls {
               new structs.IommuIoasAllowIovas({ ioas_id: small(), num_iovas: small(), allowed_iovas: this.#address() }),
             ),
           () => send('IOMMU_VFIO_IOAS', new structs.IommuVfioIoas({ op: small(), ioas_id: small() })),
-          () =>
-            send(
-              'VFIO_IOMMU_MAP_DMA',
-              new structs.VfioIommuType1DmaMap({
-                flags: small(),
-                vaddr: this.#address(),
-                iova: this.#number(),
-                size: this.#number(),
-              }),
-            ),
-          () =>
-            send(
-              'VFIO_IOMMU_UNMAP_DMA',
-              new structs.VfioIommuType1DmaUnmap({
-                flags: random.pick([0, 2]),
-                iova: this.#number(),
-                size: this.#number(),
-              }),
-            ),
+          map,
+          unmap,
         ])();
         return;
       default:

@@ -9,6 +9,11 @@ import { type UserBuffer, viewOf } from './user.ts';
 const MAX = 0xfffffffffffffffen;
 const OVERFLOW = 0xffffffffffffffffn;
 
+/** Signals whose hooks run now, in their order; null: none do. A signal is one synchronous call, so there is one such run at a time. */
+let running: EventFd[] | null = null;
+/** Signals that hooks may cause in one run. An eventfd that a device signals and that writes to this device goes round that often and no longer. */
+const MAX_RUN = 1000;
+
 /** A 64-bit counter that drivers signal: read it, await it, or have a function called. */
 export class EventFd extends VfioFile implements AsyncIterable<bigint> {
   readonly kind = 'eventfd';
@@ -16,7 +21,7 @@ export class EventFd extends VfioFile implements AsyncIterable<bigint> {
   readonly semaphore: boolean;
   #count: bigint;
   #listeners = new Set<(count: bigint) => void>();
-  #telling = false;
+  #hooks = new Set<() => void>();
   #closeListeners = new Set<() => void>();
   #waiters: Array<() => void> = [];
 
@@ -33,21 +38,26 @@ export class EventFd extends VfioFile implements AsyncIterable<bigint> {
   /** Adds `n` and wakes whoever waits; a counter that would overflow stays at 2^64 - 1 (eventfd(2), "overflow"). */
   signal(n = 1n): void {
     this.#count = this.#count + n > OVERFLOW ? OVERFLOW : this.#count + n;
-    this.#tell();
+    if (this.#hooks.size > 0) this.#runHooks();
+    for (const listener of [...this.#listeners]) listener(this.#count);
     if (this.#count > 0n) for (const wake of this.#waiters.splice(0)) wake();
   }
 
   /**
-   * The last one to listen hears first, as in a kernel's wait queue. A signal that a listener causes only counts: an eventfd that a device signals
-   * and that writes to that device must not go round for ever.
+   * What hangs on this eventfd inside the kernel: the last that was hung up comes first, as in a wait queue. A signal that a hook causes has its hooks run
+   * after that one.
    */
-  #tell(): void {
-    if (this.#telling) return;
-    this.#telling = true;
+  #runHooks(): void {
+    if (running !== null) {
+      if (running.length <= MAX_RUN) running.push(this);
+      return;
+    }
+    running = [this];
     try {
-      for (const listener of [...this.#listeners].reverse()) listener(this.#count);
+      // The list is walked with what is added meanwhile.
+      for (const eventfd of running) for (const hook of [...eventfd.#hooks].reverse()) hook();
     } finally {
-      this.#telling = false;
+      running = null;
     }
   }
 
@@ -63,6 +73,15 @@ export class EventFd extends VfioFile implements AsyncIterable<bigint> {
   onSignal(listener: (count: bigint) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /**
+   * For drivers: an action that every signal triggers, and so does a write of 0. Returns a function that stops it.
+   * @internal
+   */
+  hook(action: () => void): () => void {
+    this.#hooks.add(action);
+    return () => this.#hooks.delete(action);
   }
 
   /** Calls back when the last descriptor is closed: nobody can signal through one any more. Returns a function that stops it. */

@@ -54,6 +54,52 @@ describe('an eventfd', () => {
     expect(eventfd.take()).toBeNull();
   });
 
+  it('calls its user back on every signal, also on one that the callback causes', () => {
+    const eventfd = new EventFd();
+    const heard: bigint[] = [];
+    eventfd.onSignal((count) => {
+      heard.push(count);
+      if (count < 3n) eventfd.signal();
+    });
+    eventfd.signal();
+    expect(heard).toEqual([1n, 2n, 3n]);
+  });
+
+  it('has its hooks run once for each signal, the newest first, those of a signal that they cause after them', () => {
+    const [a, b] = [new EventFd(), new EventFd()];
+    const ran: string[] = [];
+    a.hook(() => ran.push('a1'));
+    const stop = a.hook(() => {
+      ran.push('a2');
+      b.signal();
+      b.signal();
+    });
+    b.hook(() => ran.push('b'));
+    a.signal();
+    expect(ran).toEqual(['a2', 'a1', 'b', 'b']);
+    stop();
+    a.signal();
+    expect(ran).toEqual(['a2', 'a1', 'b', 'b', 'a1']);
+  });
+
+  it('stops going round by itself', () => {
+    const [a, b] = [new EventFd(), new EventFd()];
+    let ran = 0;
+    for (const [from, to] of [
+      [a, b],
+      [b, a],
+      [a, a],
+    ] as const)
+      from.hook(() => {
+        ran++;
+        from.take();
+        to.signal();
+      });
+    a.signal();
+    expect(ran).toBeGreaterThan(1000);
+    expect(ran).toBeLessThan(2100);
+  });
+
   it('wakes who listens on a write of 0, and stays as it was', async () => {
     const { opened, vfio, e, u } = await unmaskable();
     set(opened, RAISE, 1);
@@ -76,6 +122,23 @@ describe('an eventfd that unmasks INTx', () => {
     vfio.write(other, word(1n));
     set(opened, RAISE, 1);
     expect(taken(opened, e)).toBe(1);
+  });
+
+  it('may be written by the callback that INTx has called, as often as the line is high', async () => {
+    const { opened, vfio, e, u } = await unmaskable();
+    const heard: number[] = [];
+    vfio.eventfdOf(e).onSignal(() => {
+      const status = get(opened, 0x24);
+      heard.push(status);
+      set(opened, ACKNOWLEDGE, status & -status);
+      vfio.write(u, word(1n));
+    });
+    set(opened, CONFIG + 4n, 0x402, 2);
+    set(opened, RAISE, 7);
+    set(opened, CONFIG + 4n, 2, 2);
+    expect(heard).toEqual([7, 6, 4]);
+    set(opened, RAISE, 8);
+    expect(heard).toEqual([7, 6, 4, 8]);
   });
 
   it('is not the one that INTx signals: that one works on without a descriptor', async () => {

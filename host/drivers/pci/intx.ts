@@ -83,7 +83,7 @@ export class IntxState {
     const eventfd = eventFdOf(task, fd);
     if (typeof eventfd === 'number') return eventfd;
     if (this.#dropUnmask !== null) return task.fail(EBUSY, 'an eventfd that unmasks is set already');
-    const stop = eventfd.onSignal(() => {
+    const stop = eventfd.hook(() => {
       eventfd.take();
       this.unmask();
     });

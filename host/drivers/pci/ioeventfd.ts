@@ -67,7 +67,7 @@ export function setIoeventfd(device: VfioPciDevice, task: Task, arg: UserArg): n
     if (device.gate?.store() === false) return;
     if (resource.kind === 'io' || device.memoryEnabled) device.hw.store(key.bar, pos, key.width, value, 0);
   };
-  const stop = eventfd.onSignal(() => {
+  const stop = eventfd.hook(() => {
     eventfd.take();
     write();
   });

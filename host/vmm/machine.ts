@@ -22,7 +22,7 @@ import { clp } from './zpci/clp.ts';
 import { mpcifc, rpcit, stpcifc } from './zpci/controls.ts';
 import type { Fib } from './zpci/fib.ts';
 import type { FunctionGroup, ZpciFunction } from './zpci/function.ts';
-import { InterruptForwarder } from './zpci/interrupts.ts';
+import { InterruptForwarder, MODE_ALL, MODE_SINGLE } from './zpci/interrupts.ts';
 import { supervisorOnly } from './zpci/request.ts';
 import { EVENT_NO_PERMISSION, EVENT_OUT_OF_RANGE, type ReadEntry } from './zpci/tables.ts';
 
@@ -69,8 +69,6 @@ export class VirtualMachine {
   readonly errorEvents: ErrorEvent[] = [];
   /** Turns messages of functions into bits of the guest's vectors. @internal */
   readonly interrupts: InterruptForwarder;
-  /** Interruption mode by subclass, as SIC set it: 0 all, 1 single. */
-  readonly interruptionModes = new Uint8Array(8);
   /** Reads one entry of a translation table; 0 outside storage. @internal */
   readonly readEntry: ReadEntry;
 
@@ -162,7 +160,7 @@ function sic(vm: VirtualMachine, insn: Insn, registers: Registers, problem: bool
   supervisorOnly(problem);
   const mode = Number((registers[insn.r1] as bigint) & 0xffffn);
   const isc = Number(((registers[insn.r3] as bigint) >> 27n) & 7n);
-  if (mode > 1) throw new ProgramCheck(PGM_OPERAND, 'unknown interruption mode');
-  vm.interruptionModes[isc] = mode;
+  if (mode !== MODE_ALL && mode !== MODE_SINGLE) throw new ProgramCheck(PGM_OPERAND, 'unknown interruption mode');
+  vm.interrupts.setMode(isc, mode);
   return 0;
 }

@@ -129,6 +129,11 @@ describe('marks of DMA are project decisions that agree with the recording', () 
     });
 });
 
+it('a channel sequence is judged as one whatever it is called', async () => {
+  const line = { ...(await lineOf('c-func/pending-hsch')), id: 'mine/1' };
+  expect(verdict(line, runLine(machine, line))).toEqual([]);
+});
+
 it('loads of one byte count everywhere but in the NVMe group', async () => {
   const line = await lineOf('pcilg/pcilg-netcfg');
   const at = line.steps.findIndex((step) => step.i === 'PCILG' && step.in?.['r4'] === '0x8002000000040001');

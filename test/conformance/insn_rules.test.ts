@@ -184,6 +184,47 @@ describe('MSI-X', () => {
   });
 });
 
+describe('SIC', () => {
+  const sic = (guest: Guest, mode: bigint, isc: bigint) =>
+    guest.run('SIC', { r1: 2, r3: 3, b2: 6 }, { 2: mode, 3: isc << 27n });
+
+  it('single mode: one interruption, then none until SIC is executed again; the bits are set all the same', async () => {
+    const guest = await net();
+    const { vm } = guest;
+    const fib = { format: 0, pba: 0n, pal: 0n, iota: 0n, word: 0x30020000, aibv: 0x9000n, aisb: 0n, fmb: 0n };
+    vm.interrupts.register(guest.fn, fib);
+    guest.store(15, 4, 6n, 2);
+    guest.store(2, 0x1c, 0n);
+    const heard: number[] = [];
+    vm.css.onAdapterInterrupt = (isc) => heard.push(isc);
+    const send = () => {
+      vm.storage.store(0x9000n, new Uint8Array(1));
+      guest.store(0, 0x18, 64n);
+      guest.store(0, 0x1c, 2n);
+      return [vm.storage.fetch(0x9000n, 1)[0], heard.length];
+    };
+    expect([send(), send()]).toEqual([
+      [0x80, 1],
+      [0x80, 2],
+    ]);
+    expect(sic(guest, 1n, 3n)).toEqual({ cc: 0 });
+    expect([send(), send()]).toEqual([
+      [0x80, 3],
+      [0x80, 3],
+    ]);
+    expect(sic(guest, 0n, 4n), 'another subclass').toEqual({ cc: 0 });
+    expect(send()).toEqual([0x80, 3]);
+    expect(sic(guest, 0n, 3n)).toEqual({ cc: 0 });
+    expect(send()).toEqual([0x80, 4]);
+  });
+
+  it('another mode is an operand exception', async () => {
+    const guest = await net();
+    expect(sic(guest, 2n, 3n)).toEqual(OPERAND);
+    expect(sic(guest, 0x10000n, 3n)).toEqual({ cc: 0 });
+  });
+});
+
 describe('SSCH over vfio-ccw (ccw section 9)', () => {
   for (const [errno, expected] of [
     [EBUSY, 'busy'],

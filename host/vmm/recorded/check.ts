@@ -48,7 +48,9 @@ export function compareLine(line: Line, result: LineResult): Difference[] {
   });
 }
 
-const isChannel = (line: Line): boolean => line.id.startsWith('c-');
+/** A sequence of channel I/O, by its group or by what it executes. */
+const isChannel = (line: Line): boolean =>
+  line.id.startsWith('c-') || line.steps.some(({ i }) => i === 'SSCH' || i === 'TSCH' || i === 'STSCH');
 
 function differences(step: Step, expected: Expected, actual: StepResult): Array<[string, unknown, unknown]> {
   if (step.i === undefined) {

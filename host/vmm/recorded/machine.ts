@@ -143,6 +143,7 @@ export function buildRecordedMachine(vfio: VfioInstance, clock: ManualClock, jso
       board(line.id);
       vm.errorEvents.length = 0;
       vm.css.reset();
+      vm.interrupts.reset();
       clock.advance(0);
       for (const device of controlUnits) device.reset();
       for (const [sid, only] of shown) vm.css.show(sid, only.test(line.id));

@@ -5,7 +5,14 @@ import type { GuestStorage } from '../storage.ts';
 import type { Fib } from './fib.ts';
 import type { ZpciFunction } from './function.ts';
 
+/** What a subclass does with adapter interruptions of functions: all of them, one and then none, none until SIC is executed again. */
+export const MODE_ALL = 0;
+export const MODE_SINGLE = 1;
+const MODE_NONE = 2;
+
 export class InterruptForwarder {
+  /** By subclass, as SET INTERRUPTION CONTROLS left it. */
+  readonly #modes = new Uint8Array(8);
   readonly #storage: GuestStorage;
   readonly #css: ChannelSubsystem;
 
@@ -24,8 +31,26 @@ export class InterruptForwarder {
       if (fn.state !== 'enabled' || vector >= count) return;
       this.#setBit(fib.aibv, offset + vector);
       if (summary) this.#setBit(fib.aisb, fib.word & 0x3f);
-      this.#css.adapterInterrupt(isc);
+      this.#interrupt(isc);
     });
+  }
+
+  /** SET INTERRUPTION CONTROLS. @param mode MODE_ALL or MODE_SINGLE. */
+  setMode(isc: number, mode: number): void {
+    this.#modes[isc] = mode;
+  }
+
+  /** Every subclass takes all interruptions, as at power-on. */
+  reset(): void {
+    this.#modes.fill(MODE_ALL);
+  }
+
+  /** The bits are set whatever the mode: a guest that was told once looks at them until it asks to be told again. */
+  #interrupt(isc: number): void {
+    const mode = this.#modes[isc];
+    if (mode === MODE_NONE) return;
+    if (mode === MODE_SINGLE) this.#modes[isc] = MODE_NONE;
+    this.#css.adapterInterrupt(isc);
   }
 
   /** Bit 0 is the leftmost of the first byte; bits outside storage are lost. */

@@ -125,7 +125,12 @@ const STEPS: Readonly<Record<string, Rule>> = {
   fault: flag,
 };
 
-const scenario = object({ name: text, ...guestFields, steps: list(object({ op: text })) });
+const scenario = object({
+  name: text,
+  ...guestFields,
+  initial: optional(object({})),
+  steps: list(object({ op: text })),
+});
 
 /** What is wrong with a scenario, or nothing. @param checked it will be compared, so every step must say what it expects. */
 export function scenarioProblem(value: unknown, checked: boolean): string | undefined {

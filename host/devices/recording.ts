@@ -3,6 +3,7 @@
 // the status of every command (`steps`) and what the device stored (`result`).
 
 import { CCW_IDA, type Ccw, decodeCcw, ORB_FORMAT1, ORB_IDAW_2K, ORB_IDAW64 } from '../css/cio.ts';
+import { IRB_SIZE } from '../css/schib.ts';
 import { fromHex } from '../hex.ts';
 
 export interface RecordedArea {
@@ -72,8 +73,10 @@ export function checkRecording(value: unknown): string | undefined {
     if (!isByte(outcome[field])) return `outcome.${field}: two hex digits are required`;
   if (!isCount(outcome['residual_count'])) return 'outcome.residual_count: a count is required';
   if (!isAddress(outcome['ccw_address'])) return 'outcome.ccw_address: a hex address is required';
-  for (const field of ['sense', 'irb'])
-    if (outcome[field] !== undefined && !isHex(outcome[field])) return `outcome.${field}: hex is required`;
+  const { sense, irb } = outcome;
+  if (sense !== undefined && !isHex(sense)) return 'outcome.sense: hex is required';
+  if (irb !== undefined && !(isHex(irb) && irb.length === 2 * IRB_SIZE))
+    return `outcome.irb: ${IRB_SIZE} bytes of hex are required`;
   const lists: Array<[string, boolean, (item: unknown) => boolean, string]> = [
     ['memory', false, (item) => isObject(item) && isAddress(item['iova']) && isHex(item['hex']), 'iova and hex'],
     ['data', false, (item) => isObject(item) && isAddress(item['iova']) && isCount(item['len']), 'iova and len'],

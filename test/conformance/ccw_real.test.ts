@@ -94,6 +94,11 @@ describe('recordings of other shapes', () => {
   const run = async (recording: Recording) => (await ReplayRunner.create(createVfio)).run(recording);
   const READ = '0220001000020000';
 
+  it('an IRB has 64 bytes', () => {
+    expect(checkRecording(made([READ], { irb: '00'.repeat(63) }))).toMatch(/outcome\.irb: 64 bytes/);
+    expect(checkRecording(made([READ], { irb: '00'.repeat(64) }))).toBeUndefined();
+  });
+
   it('addresses may be padded', async () => {
     const padded = made(
       [READ],

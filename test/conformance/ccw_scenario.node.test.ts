@@ -67,6 +67,7 @@ describe('vfio-wasm ccw scenario', () => {
       JSON.stringify({ ...SMALL, steps: [{ op: 'ioctl', cmd: '0x3b6c', size: 64, arg: { cap: 1 } }] }),
       /-:2: steps\[0\]\.arg\.cap: not an object/,
     ],
+    [JSON.stringify({ ...SMALL, initial: null }), /-:2: initial: not an object/],
     [JSON.stringify({ ...SMALL, frames: [{ iova: '0x1', pfn: '0x1' }] }), /-:2: frames\[0\]\.iova: not a multiple/],
   ])('bad input ends with 2, its line and the reason: %s', (line, reason) => {
     const { status, stdout, stderr } = run(['-'], `\n${line}\n`);

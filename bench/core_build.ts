@@ -25,7 +25,7 @@ export async function benchCore<E>(name: string, options: CoreOptions): Promise<
   const source = join(root, 'bench/core', `${name}.ts`);
   execFileSync(
     process.execPath,
-    [asc, source, ...flags, '--optimizeLevel', '3', '--shrinkLevel', '1', '--converge', '--use', 'abort=', '-o', out],
+    [asc, source, ...flags, '--optimizeLevel', '3', '--shrinkLevel', '1', '--use', 'abort=', '-o', out],
     {
       stdio: ['ignore', 'ignore', 'pipe'],
     },

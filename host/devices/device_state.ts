@@ -10,6 +10,7 @@ export interface StatefulHardware {
   readonly stateVersion: number;
   /** Bytes of the state, fixed. */
   readonly stateSize: number;
+  /** Writes the whole state. @param into `stateSize` bytes, zero. */
   saveState(into: DataView): void;
   /** Checks everything, then takes it. @returns false: not a state of this device; nothing was changed. */
   loadState(from: DataView): boolean;

@@ -142,6 +142,9 @@ const words = (table: readonly [number, string][], value: number) =>
     .map(([, name]) => name)
     .join(', ') || 'none';
 
+/** What a unit status byte says. */
+export const unitStatusNames = (status: number): string => words(UNIT, status);
+
 /** An IRB in words. */
 export function describeIrb(irb: Uint8Array): {
   cpa: number;

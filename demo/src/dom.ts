@@ -37,6 +37,13 @@ export function fill(parent: Element, ...children: Child[]): void {
   append(parent, children);
 }
 
+/** A control that has just been switched off loses the focus to `instead`, so that the keyboard does not start over at the top of the page. */
+export function keepFocus(change: () => void, ...instead: HTMLButtonElement[]): void {
+  const focused = document.activeElement;
+  change();
+  if (focused instanceof HTMLButtonElement && focused.disabled) instead.find((button) => !button.disabled)?.focus();
+}
+
 export const hex = (value: number | bigint, digits = 0): string => `0x${value.toString(16).padStart(digits, '0')}`;
 
 /** 1536 -> `1.5 KiB`. */

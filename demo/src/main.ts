@@ -28,17 +28,20 @@ function show(world: World, id: string, focus = false): void {
     const selected = button.dataset['view'] === view.id;
     button.setAttribute('aria-selected', String(selected));
     button.tabIndex = selected ? 0 : -1;
+    if (selected) button.setAttribute('aria-controls', `view-${view.id}`);
+    else button.removeAttribute('aria-controls');
     if (selected && focus) button.focus();
   }
   let panel = panels.get(view.id);
   if (panel === undefined) {
     panel = view.mount(world);
+    panel.id = `view-${view.id}`;
     panel.setAttribute('role', 'tabpanel');
     panel.setAttribute('aria-labelledby', `tab-${view.id}`);
     panels.set(view.id, panel);
   }
   main.replaceChildren(panel);
-  dock.hidden = view.id === 'calls';
+  dock.hidden = !view.calls;
   view.refresh?.();
 }
 
@@ -57,22 +60,31 @@ function makeTabs(world: World): void {
   );
   tabs.addEventListener('keydown', (event) => {
     const at = VIEWS.indexOf(shown as View);
-    const step = event.key === 'ArrowRight' ? 1 : event.key === 'ArrowLeft' ? VIEWS.length - 1 : 0;
-    if (step === 0) return;
+    const targets: Record<string, number> = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: -1 };
+    const to = targets[event.key];
+    if (to === undefined) return;
     event.preventDefault();
-    show(world, (VIEWS[(at + step) % VIEWS.length] as View).id, true);
+    show(world, (VIEWS.at(to % VIEWS.length) as View).id, true);
   });
 }
 
 function makeDock(world: World): void {
   const list = h('ol', null);
-  fill(dock, list);
+  fill(dock, h('h2', null, 'Latest calls, newest first'), list);
   world.log.onEntry(() => {
     fill(
       list,
       world.log.latest(5).map((entry) => h('li', { class: entry.failed ? 'bad' : '' }, entry.text)),
     );
     shown?.refresh?.();
+  });
+}
+
+/** The address keeps its settings: following the link as such would replace them. */
+function makeSkipLink(): void {
+  document.querySelector('.skip')?.addEventListener('click', (event) => {
+    event.preventDefault();
+    main.focus();
   });
 }
 
@@ -87,6 +99,7 @@ async function start(): Promise<void> {
   );
   makeTabs(world);
   makeDock(world);
+  makeSkipLink();
   show(world, setting('view', 'program'));
   onNavigate(() => location.reload());
   document.documentElement.dataset['ready'] = 'true';

@@ -1,6 +1,6 @@
 // One run of a channel program, from the guest's memory to the IRB: the snapshots between which the reader steps.
 import { type CcwView, inspectProgram, type ProgramView, VfioError, watchProgram } from '../../host/index.ts';
-import { decode, describeIrb, type GuestCcw, TIC } from './ccw.ts';
+import { decode, describeIrb, type GuestCcw, TIC, unitStatusNames } from './ccw.ts';
 import type { Recording } from './programs.ts';
 import { DISK, REPLAY, type World } from './world.ts';
 
@@ -139,7 +139,7 @@ export class Run {
       commandEnded: ({ unitStatus, channelStatus, residual }) =>
         this.#ended.push({
           ccw: this.#fetched.length - 1,
-          text: `status ${unitStatus.toString(16).padStart(2, '0')}${channelStatus === 0 ? '' : ` / ${channelStatus.toString(16).padStart(2, '0')}`}${residual === 0 ? '' : `, ${residual} left`}`,
+          text: `status ${unitStatus.toString(16).padStart(2, '0')}${channelStatus === 0 ? '' : ` / ${channelStatus.toString(16).padStart(2, '0')}`} (${unitStatusNames(unitStatus)})${residual === 0 ? '' : `, ${residual} bytes left over`}`,
         }),
     });
     world.action(program.device, 'hold', { value: 1 });
@@ -226,7 +226,7 @@ export class Run {
         note:
           ccw === undefined
             ? 'outside the program'
-            : `host ${`0x${at.toString(16)}`}, the guest’s 0x${ccw.guest.toString(16)}`,
+            : `at 0x${at.toString(16)}, the copy of the guest’s 0x${ccw.guest.toString(16)}`,
         at,
         ...(status === undefined ? {} : { status }),
       });

@@ -24,6 +24,10 @@ import { PROGRAMS } from './programs.ts';
 
 export const DISK = '11111111-1111-4111-8111-111111111111';
 export const REPLAY = '55555555-5555-4555-8555-555555555555';
+const NAMES: ReadonlyMap<string, string> = new Map([
+  [DISK, 'the 3390'],
+  [REPLAY, 'the recorded device'],
+]);
 const PAGE = 4096n;
 
 export interface DemoMap {
@@ -42,10 +46,13 @@ export interface MapState {
   readonly limitPages: number;
 }
 
+/** The page itself cannot do what was asked, before any call. */
+export class Refused extends Error {}
+
 export class World {
   readonly vfio: VfioInstance;
   readonly clock: ManualClock;
-  readonly log = new Log();
+  readonly log = new Log(NAMES);
   /** Pages of the CCW picked in the program view, by iova: the map outlines them. */
   lit: ReadonlySet<bigint> = new Set();
   readonly container: Container;
@@ -70,9 +77,7 @@ export class World {
       [REPLAY, groups[1].device(REPLAY)],
     ]);
     for (const [name, device] of this.devices)
-      device
-        .irq(0)
-        .enable(1, () => this.log.interrupt(`I/O interrupt of ${name === DISK ? 'the 3390' : 'the recorded device'}`));
+      device.irq(0).enable(1, () => this.log.interrupt(`I/O interrupt of ${NAMES.get(name)}`));
     this.#dirty(VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
   }
 
@@ -81,7 +86,7 @@ export class World {
     try {
       return { failed: false, text: call() };
     } catch (error) {
-      if (!(error instanceof VfioError)) throw error;
+      if (!(error instanceof VfioError || error instanceof Refused)) throw error;
       return { failed: true, text: error.message };
     }
   }
@@ -110,27 +115,32 @@ export class World {
   }
 
   /** A program that reads into four pages is started and held: its pages stay pinned until it may go on. */
-  pinSome(): string {
-    if (this.#held !== null) return 'a program holds its pages already: unpin first';
-    const iova = this.#target(6n);
+  pinSome(wanted?: bigint): string {
+    if (this.#held !== null) throw new Refused('a program holds its pages already: unpin first');
+    const iova = this.#target(6n, wanted);
     this.#program(iova, 4);
     this.action(DISK, 'hold', { value: 1 });
-    this.#start(iova);
+    try {
+      this.#start(iova);
+    } catch (error) {
+      this.action(DISK, 'hold', { value: 0 });
+      throw error;
+    }
     this.#held = { iova: iova + PAGE };
     return 'a started program holds 4 pages until its device answers';
   }
 
   unpinSome(): string {
-    if (this.#held === null) return 'nothing is held';
+    if (this.#held === null) throw new Refused('nothing is held');
     this.#held = null;
     this.action(DISK, 'hold', { value: 0 });
     this.clock.advance(50);
     return 'the device answered, the program ended, its pages are unpinned and marked dirty';
   }
 
-  deviceWrites(): string {
-    if (this.#held !== null) return 'a program is held: unpin first';
-    const iova = this.#target(5n);
+  deviceWrites(wanted?: bigint): string {
+    if (this.#held !== null) throw new Refused('a program is held: unpin first');
+    const iova = this.#target(5n, wanted);
     this.#program(iova, 3);
     this.#start(iova);
     this.clock.advance(50);
@@ -140,9 +150,11 @@ export class World {
   setMemlock(text: string): string {
     const limit = text.trim();
     const bytes = limit === 'unlimited' ? Number.POSITIVE_INFINITY : Number(limit);
-    if (!(bytes >= 0)) return `not a number of bytes: ${text}`;
+    if (limit === '' || !(bytes >= 0)) throw new Refused(`not a number of bytes: ${text}`);
     this.vfio.rlimit({ memlock: bytes, lockCap: bytes === Number.POSITIVE_INFINITY });
-    return limit === 'unlimited' ? 'no limit' : `at most ${size(BigInt(Math.floor(bytes)))} may be locked`;
+    return limit === 'unlimited'
+      ? 'no limit, for what is mapped from now on'
+      : `at most ${size(BigInt(Math.floor(bytes)))} may be locked by what is mapped from now on; a mapping keeps the privilege with which it was made`;
   }
 
   /** Asks the hardware behind a device, as a script would. */
@@ -168,11 +180,12 @@ export class World {
     };
   }
 
-  /** The first mapped stretch of so many pages. */
-  #target(pages: bigint): bigint {
-    const found = this.inspect().maps.find(
+  /** A mapped stretch of so many pages: the one that begins at `wanted`, or the first. */
+  #target(pages: bigint, wanted?: bigint): bigint {
+    const fitting = this.inspect().maps.filter(
       (map) => map.last - map.iova + 1n >= pages * PAGE && map.last < 1n << 31n && map.vaddr !== 0n,
     );
+    const found = fitting.find((map) => map.iova === wanted) ?? fitting[0];
     if (found !== undefined) return found.iova;
     this.map(0x800000n, 16n * PAGE);
     return 0x800000n;

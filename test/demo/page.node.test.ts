@@ -84,6 +84,21 @@ describe.runIf(haveChromium)('the page', () => {
     expect(await text('main')).toContain('channel end, device end; subchannel status: none');
   });
 
+  it('shows in all three columns where the channel is, and says what a status means', async () => {
+    await open();
+    await page.click('#start');
+    await page.click('#step');
+    expect(await page.locator('tr.now').count()).toBe(3);
+    expect(await text('main')).toContain('status 0c (channel end, device end)');
+  });
+
+  it('keeps the focus on a control when one is switched off', async () => {
+    await open();
+    await page.focus('#start');
+    await page.keyboard.press('Enter');
+    expect(await page.evaluate(() => document.activeElement?.id)).toBe('step');
+  });
+
   it('lets the reader edit a program and refuses a bad one with the errno', async () => {
     await open('program=own');
     await page.fill('input[aria-label="cda of CCW 3"]', '0x7000000');
@@ -112,6 +127,21 @@ describe.runIf(haveChromium)('the page', () => {
     await page.focus('canvas');
     for (const key of ['+', 'ArrowRight', '-', '0']) await page.keyboard.press(key);
     expect(await text('main')).toMatch(/Shown: 0x/);
+    await page.click('button:has-text("Show all ranges")');
+    await page.focus('tr[data-pick]:nth-child(1)');
+    await page.keyboard.press('Enter');
+    expect(await page.inputValue('#iova-iova')).toBe('0x0');
+  });
+
+  it('holds pages against the limit that a mapping was made with', async () => {
+    await open('view=iova&limit=8192&iova=0x4000000&length=0x10000');
+    await page.click('button:has-text("Set limit")');
+    await page.click('button:text-is("Map")');
+    await page.click('button:has-text("Pin 4 pages")');
+    expect(await text('#iova-outcome')).toContain('ENOMEM');
+    await page.click('button:text-is("Unpin")');
+    expect(await text('#iova-outcome')).toContain('nothing is held');
+    expect(await page.getAttribute('#iova-outcome', 'class')).toContain('bad');
   });
 
   it('migrates; broken or corrupted, the guest runs on at the source', async () => {
@@ -149,7 +179,10 @@ describe.runIf(haveChromium)('the page', () => {
     await page.click('#start');
     await page.click('#step');
     await page.click('#tab-calls');
-    expect(await text('#calls')).toContain('VFIO_IOMMU_MAP_DMA');
+    expect(await text('#calls')).toMatch(
+      /VFIO_IOMMU_MAP_DMA \{ flags READ\|WRITE, vaddr \$m\d+, iova 0, size 0x100000 \}/,
+    );
+    expect(await text('#calls')).toContain('DATA_EVENTFD|ACTION_TRIGGER');
     expect(await text('#calls')).toContain('I/O interrupt');
     const [download] = await Promise.all([page.waitForEvent('download'), page.click('#save')]);
     const folder = mkdtempSync(join(tmpdir(), 'calls-'));
@@ -157,6 +190,34 @@ describe.runIf(haveChromium)('the page', () => {
     writeFileSync(script, readFileSync(await download.path()));
     execFileSync(process.execPath, [join(root, 'dist/host/cli/main.js'), 'run', script], { stdio: 'pipe' });
     rmSync(folder, { recursive: true });
+  });
+
+  it('opens each view with what to try and the words it uses; every control has a name', async () => {
+    for (const view of ['program', 'iova', 'migration', 'calls']) {
+      await open(`view=${view}&program=own`);
+      expect(await page.locator('.tries li').count(), view).toBeGreaterThan(1);
+      await page.click('.words summary');
+      expect(await page.locator('.words dt').first().isVisible(), view).toBe(true);
+      const nameless = await page.$$eval('button, input, select, canvas', (controls) =>
+        controls
+          .filter(
+            (control) =>
+              !control.getAttribute('aria-label') &&
+              !('labels' in control && (control.labels as NodeList | null)?.length) &&
+              !control.textContent?.trim(),
+          )
+          .map((control) => control.outerHTML),
+      );
+      expect(nameless, view).toEqual([]);
+    }
+  });
+
+  it('skips to the view without losing what the address says', async () => {
+    await open('view=iova&seed=9');
+    await page.keyboard.press('Tab');
+    await page.keyboard.press('Enter');
+    expect(await page.evaluate(() => document.activeElement?.id)).toBe('main');
+    expect(page.url()).toContain('seed=9');
   });
 
   it.each(['light', 'dark'] as const)('is usable by keyboard and at phone width, %s', async (colorScheme) => {
@@ -171,6 +232,13 @@ describe.runIf(haveChromium)('the page', () => {
         () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
       );
       expect(wide, `${view} is wider than the screen`).toBeLessThanOrEqual(0);
+      const cut = await page.$$eval(
+        '.scroll',
+        (all) => all.filter((each) => each.scrollWidth > each.clientWidth).length,
+      );
+      expect(cut, `${view} has a table that is cut off`).toBe(0);
     }
+    await page.keyboard.press('End');
+    expect(await page.getAttribute('[aria-selected="true"]', 'data-view')).toBe('calls');
   });
 });

@@ -1,11 +1,33 @@
 // IOVA map: the container's mappings, pins and dirty pages on a zoomable strip. Make, overlap, split and unmap ranges and see the errno.
 import { fill, h, hex, size } from '../dom.ts';
+import { intro } from '../intro.ts';
 import { random } from '../random.ts';
 import { seed, set, setting } from '../url.ts';
 import type { View } from '../view.ts';
-import type { World } from '../world.ts';
+import type { DemoMap, World } from '../world.ts';
 
 const PAGE = 4096n;
+const LEAD =
+  'A device uses addresses of its own (iova). A container says what they mean: which of the caller’s memory, for reading or writing. Such a mapping is a promise: behind this kind of device, a page is held in place (pinned) only while a program needs it, and marked dirty so that a migration sends it again.';
+const TRIES = [
+  ['Overlap:', 'a second mapping over the first is refused: EEXIST.'],
+  ['Unmap half:', 'a mapping goes as a whole or not at all: EINVAL.'],
+  ['Pin 4 pages, Unpin:', 'a program holds its pages until the device answers; what it wrote is dirty.'],
+  ['memlock 8192, Set limit; iova 0x4000000, Map; Pin 4 pages:', 'more than may be locked: ENOMEM.'],
+] as const;
+const WORDS = [
+  ['iova', 'the address that a device uses; vaddr: the address that the caller uses for the same byte'],
+  ['container', 'one table of mappings, shared by the devices in it'],
+  ['pinned', 'a page that may not move or vanish, as a device may use it now'],
+  ['dirty', 'a page that a device may have written since somebody last asked'],
+  ['memlock', 'how many bytes the caller may have locked by pins'],
+  ['EEXIST, EINVAL, ENOMEM', 'the errno with which Linux refuses the same call'],
+] as const;
+
+/** The rows of the map: their top and height. */
+const MAPPED = [8, 34] as const;
+const PINNED = [52, 24] as const;
+const DIRTY = [86, 24] as const;
 
 interface Window {
   start: bigint;
@@ -14,7 +36,11 @@ interface Window {
 
 export function iovaView(): View {
   let world: World;
-  const canvas = h('canvas', { tabIndex: 0, role: 'img', 'aria-label': 'Map of device addresses' });
+  const canvas = h('canvas', {
+    tabIndex: 0,
+    role: 'img',
+    'aria-label': 'Map of device addresses: plus and minus zoom, arrows move, 0 shows all',
+  });
   const legend = h('p', { class: 'note', 'aria-live': 'polite' });
   const table = h('div', { class: 'scroll' });
   const gauge = h('i', null);
@@ -74,6 +100,9 @@ export function iovaView(): View {
       },
       label,
     );
+
+  const look = (label: string, run: () => void) =>
+    h('button', { class: 'act small', type: 'button', onclick: run }, label);
 
   function split(iova: bigint, length: bigint): string {
     const half = (length / 2n / PAGE) * PAGE;
@@ -152,36 +181,44 @@ export function iovaView(): View {
       context.fillRect((width * i) / ticks - (i === ticks ? 1 : 0), height - 22, 1, 5);
     }
     const visible = (iova: bigint, last: bigint) => last >= shown.start && iova <= shown.last;
+    context.fillStyle = colour('--line');
+    for (const [top, tall] of [MAPPED, PINNED, DIRTY]) context.fillRect(0, top + tall, width, 1);
     for (const map of maps) {
       if (!visible(map.iova, map.last)) continue;
       const left = x(map.iova);
       context.fillStyle = colour('--guest');
       context.globalAlpha = 0.75;
-      context.fillRect(left, 26, Math.max(1.5, x(map.last + 1n) - left - 1), 34);
+      context.fillRect(left, MAPPED[0], Math.max(1.5, x(map.last + 1n) - left - 1), MAPPED[1]);
     }
     context.globalAlpha = 1;
     context.fillStyle = colour('--pin');
     for (const pin of pins)
       if (visible(pin.iova, pin.iova + PAGE - 1n))
-        context.fillRect(x(pin.iova), 66, Math.max(2, (4096 / span) * width), 22);
+        context.fillRect(x(pin.iova), PINNED[0], Math.max(2, (4096 / span) * width), PINNED[1]);
     context.strokeStyle = colour('--ink');
     context.lineWidth = 2;
     for (const page of world.lit)
       if (visible(page, page + PAGE - 1n))
-        context.strokeRect(x(page) - 1, 65, Math.max(2, (4096 / span) * width) + 2, 24);
+        context.strokeRect(x(page) - 1, PINNED[0] - 1, Math.max(2, (4096 / span) * width) + 2, PINNED[1] + 2);
     context.fillStyle = colour('--dirty');
     for (const page of dirty)
-      if (visible(page, page + PAGE - 1n)) context.fillRect(x(page), 94, Math.max(2, (4096 / span) * width), 22);
-    context.fillStyle = colour('--ink');
-    context.fillText('mapped', 4, 20);
+      if (visible(page, page + PAGE - 1n))
+        context.fillRect(x(page), DIRTY[0], Math.max(2, (4096 / span) * width), DIRTY[1]);
     fill(legend, `Shown: ${hex(shown.start)} to ${hex(shown.last)}, ${size(shown.last - shown.start + 1n)}. `);
     legend.append(
+      'Rows: ',
       h('span', { class: 'guest' }, '■ mapped '),
       h('span', { class: 'pin' }, '■ pinned '),
       h('span', { class: 'dirty' }, '■ dirty'),
-      world.lit.size > 0 ? ' · outlined: the picked CCW’s pages' : '',
-      ' · wheel or + and − zoom, arrows move, 0 fits.',
+      world.lit.size > 0 ? ' · outlined: the pages of the CCW that is picked in the channel program' : '',
     );
+  }
+
+  /** A range becomes what the buttons act on. */
+  function choose({ iova, last }: DemoMap): void {
+    inputs.iova.value = hex(iova);
+    inputs.length.value = hex(last - iova + 1n);
+    request();
   }
 
   function refresh(): void {
@@ -208,10 +245,12 @@ export function iovaView(): View {
               'tr',
               {
                 'data-pick': '1',
-                onclick: () => {
-                  inputs.iova.value = hex(map.iova);
-                  inputs.length.value = hex(map.last - map.iova + 1n);
-                  request();
+                tabIndex: 0,
+                onclick: () => choose(map),
+                onkeydown: (event: KeyboardEvent) => {
+                  if (event.key !== 'Enter' && event.key !== ' ') return;
+                  event.preventDefault();
+                  choose(map);
                 },
               },
               h('td', { class: 'mono' }, hex(map.iova)),
@@ -233,7 +272,7 @@ export function iovaView(): View {
     gauge.style.setProperty('width', `${share * 100}%`);
     fill(
       gaugeText,
-      `${lockedPages} pages locked of ${limitPages === Number.POSITIVE_INFINITY ? 'no limit' : limitPages} · ${maps.length} ranges, ${dmaAvail} more allowed`,
+      `Memlock: ${lockedPages} pages locked, ${limitPages === Number.POSITIVE_INFINITY ? 'no limit' : `of ${limitPages} allowed`} · ${maps.length} ranges, ${dmaAvail} more allowed`,
     );
     draw();
   }
@@ -241,6 +280,7 @@ export function iovaView(): View {
   return {
     id: 'iova',
     title: 'IOVA map',
+    calls: true,
     mount(given) {
       world = given;
       canvas.addEventListener('wheel', (event) => {
@@ -265,12 +305,7 @@ export function iovaView(): View {
       return h(
         'section',
         { class: 'view' },
-        h(
-          'p',
-          { class: 'lead' },
-          'A container maps device addresses (iova) to the caller’s memory. A mapping is a promise: pages are pinned only while a device needs them. ',
-          'Try to overlap two ranges, or to unmap half of one.',
-        ),
+        intro(LEAD, TRIES, WORDS),
         h(
           'div',
           { class: 'panel view' },
@@ -289,14 +324,18 @@ export function iovaView(): View {
             'div',
             { class: 'bar' },
             h('button', { class: 'act', type: 'button', onclick: () => attempt(scatter) }, 'Scatter 24 ranges'),
-            h('button', { class: 'act', type: 'button', onclick: () => attempt(() => world.pinSome()) }, 'Pin 4 pages'),
+            h(
+              'button',
+              { class: 'act', type: 'button', onclick: () => attempt(() => world.pinSome(number(inputs.iova))) },
+              'Pin 4 pages',
+            ),
             h('button', { class: 'act', type: 'button', onclick: () => attempt(() => world.unpinSome()) }, 'Unpin'),
             h(
               'button',
-              { class: 'act', type: 'button', onclick: () => attempt(() => world.deviceWrites()) },
+              { class: 'act', type: 'button', onclick: () => attempt(() => world.deviceWrites(number(inputs.iova))) },
               'Device writes 3 pages',
             ),
-            h('label', null, 'memlock bytes', inputs.limit),
+            h('label', null, 'memlock, bytes', inputs.limit),
             h(
               'button',
               {
@@ -313,11 +352,27 @@ export function iovaView(): View {
           ),
           outcome,
           canvas,
+          h(
+            'div',
+            { class: 'bar', role: 'group', 'aria-label': 'Part of the map that is shown' },
+            look('Zoom in', () => zoom(0.5)),
+            look('Zoom out', () => zoom(2)),
+            look('← Move', () => pan(-0.2)),
+            look('Move →', () => pan(0.2)),
+            look('Show all ranges', fit),
+            h('span', { class: 'note' }, 'or the wheel; on the map + − ← → 0'),
+          ),
           legend,
           h('div', { class: 'gauge', title: 'locked pages against the limit' }, gauge),
           gaugeText,
         ),
-        h('div', { class: 'panel' }, h('h2', null, 'Ranges'), table),
+        h(
+          'div',
+          { class: 'panel' },
+          h('h2', null, 'Ranges'),
+          h('p', { class: 'note' }, 'Pick one to put it into the fields above.'),
+          table,
+        ),
       );
     },
     refresh,

@@ -2,12 +2,39 @@
 // corrupt a byte, see who runs afterwards.
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
-import { fill, h, size } from '../dom.ts';
+import { fill, h, keepFocus, size } from '../dom.ts';
+import { intro } from '../intro.ts';
 import { PAGES, type Settings, Simulation } from '../simulation.ts';
 import { seed, set, setting } from '../url.ts';
 import type { View } from '../view.ts';
 
 const TRACK = ['RUNNING', 'PRE_COPY', 'RUNNING_P2P', 'PRE_COPY_P2P', 'STOP', 'STOP_COPY', 'RESUMING', 'ERROR'];
+
+/** Simulated milliseconds in each frame of the screen: slow enough to pull the cable by hand. */
+const PACE = 2;
+const LEAD =
+  'A guest of 4 MiB with a serial card moves to another machine while it goes on writing. Each round copies what was written since the last one, until the rest fits into the allowed pause; then the device stops, the last pages and its state cross, and exactly one side runs on. Time is simulated: the same seed and settings give the same run.';
+const TRIES = [
+  ['Migrate:', 'the rounds shrink, the destination takes over.'],
+  [
+    'guest writes 6000 pages/s, Migrate:',
+    'more than the link carries; rounds stop shrinking, and the pause is longer than allowed.',
+  ],
+  ['Migrate, then Break the link or Corrupt a byte:', 'nothing is lost, the guest runs on at the source.'],
+] as const;
+const WORDS = [
+  ['RUNNING', 'the device may do everything'],
+  ['PRE_COPY', 'it runs while its state is read already'],
+  ['RUNNING_P2P', 'it starts no DMA towards other devices, so that all can be stopped one after the other'],
+  ['STOP, STOP_COPY', 'it stands still; its state is read'],
+  ['RESUMING', 'it takes a state in'],
+  ['ERROR', 'only a reset helps'],
+  ['round', 'one pass over the pages that were written since the last one'],
+  ['downtime', 'how long neither side runs'],
+] as const;
+
+/** A value of the chart's legend; nothing while nothing is pointed at. */
+const shownValue = (_plot: uPlot, value: number | null): string => (value === null ? '' : value.toFixed(0));
 
 export function migrationView(): View {
   let simulation: Simulation | null = null;
@@ -59,9 +86,30 @@ export function migrationView(): View {
   );
   const tracks = h('div', { class: 'columns' });
   const heat = h('canvas', { role: 'img', 'aria-label': 'Pages of the guest: recently written ones glow' });
-  const chart = h('div', { id: 'convergence' });
-  const verdict = h('p', { role: 'status', id: 'verdict' });
-  const events = h('pre', { class: 'scroll mono', style: 'margin: 0; max-height: 16rem' });
+  const chart = h(
+    'div',
+    { id: 'convergence' },
+    h(
+      'p',
+      { class: 'note' },
+      'How many pages are left to send, and how many were written again meanwhile: drawn while it runs.',
+    ),
+  );
+  const verdict = h(
+    'p',
+    { role: 'status', id: 'verdict', class: 'soft' },
+    'The guest runs at the source. Press Migrate.',
+  );
+  const events = h(
+    'pre',
+    {
+      class: 'scroll mono',
+      tabIndex: 0,
+      'aria-label': 'Events, newest first',
+      style: 'margin: 0; max-height: 16rem; white-space: pre-wrap',
+    },
+    'Nothing yet.',
+  );
 
   const settings = (): Settings => ({
     seed: seed(),
@@ -80,7 +128,7 @@ export function migrationView(): View {
     flipButton.disabled = false;
     const tick = async (): Promise<void> => {
       if (simulation !== mine) return;
-      if (visible) await mine.advance(8);
+      if (visible) await mine.advance(PACE);
       draw();
       if (!mine.done) frame = requestAnimationFrame(() => void tick());
     };
@@ -88,8 +136,8 @@ export function migrationView(): View {
   }
 
   function draw(): void {
-    if (simulation === null) return;
-    const states = simulation.states();
+    const states = simulation?.states() ?? { source: 'RUNNING', destination: 'RUNNING' };
+    const runs = simulation?.running ?? 'source';
     const track = (name: string, state: string, runs: boolean) =>
       h(
         'section',
@@ -103,11 +151,12 @@ export function migrationView(): View {
       );
     fill(
       tracks,
-      track('Source', states.source, simulation.running === 'source'),
-      track('Destination', states.destination, simulation.running === 'destination'),
+      track('Source', states.source, runs === 'source'),
+      track('Destination', states.destination, runs === 'destination'),
     );
     drawHeat();
     drawChart();
+    if (simulation === null) return;
     fill(events, simulation.events.slice(-40).reverse().join('\n'));
     const { outcome, progress } = simulation;
     if (outcome === null) {
@@ -120,8 +169,11 @@ export function migrationView(): View {
       );
       return;
     }
-    cutButton.disabled = true;
-    flipButton.disabled = true;
+    const switchOff = (): void => {
+      cutButton.disabled = true;
+      flipButton.disabled = true;
+    };
+    keepFocus(switchOff, startButton);
     const { source, destination } = outcome;
     if (source instanceof Error) {
       verdict.className = 'bad';
@@ -139,7 +191,6 @@ export function migrationView(): View {
   }
 
   function drawHeat(): void {
-    if (simulation === null) return;
     const columns = 64;
     const rows = PAGES / columns;
     const width = Math.max(heat.clientWidth, 256);
@@ -152,9 +203,9 @@ export function migrationView(): View {
     if (context === null) return;
     context.scale(scale, scale);
     const style = getComputedStyle(document.documentElement);
-    const now = simulation.clock.now();
+    const now = simulation?.clock.now() ?? 0;
     for (let page = 0; page < PAGES; page++) {
-      const age = now - (simulation.written[page] ?? -1e9);
+      const age = now - (simulation?.written[page] ?? -1e9);
       context.fillStyle = age < 400 ? style.getPropertyValue('--dirty') : style.getPropertyValue('--line');
       context.globalAlpha = age < 400 ? 1 - age / 500 : 0.6;
       context.fillRect((page % columns) * cell, Math.floor(page / columns) * cell, cell - 1, cell - 1);
@@ -172,6 +223,7 @@ export function migrationView(): View {
     const style = getComputedStyle(document.documentElement);
     const colour = (name: string) => style.getPropertyValue(name).trim();
     if (plot === null) {
+      fill(chart);
       const axis = {
         stroke: colour('--soft'),
         grid: { stroke: colour('--line'), width: 1 },
@@ -184,12 +236,12 @@ export function migrationView(): View {
           scales: { x: { time: false } },
           axes: [
             { ...axis, label: 'simulated ms', size: 44 },
-            { ...axis, size: 52 },
+            { ...axis, label: 'pages', size: 52 },
           ],
           series: [
-            { label: 'ms' },
-            { label: 'pages left to send', stroke: colour('--guest'), width: 2 },
-            { label: 'written again meanwhile', stroke: colour('--dirty'), width: 2 },
+            { label: 'ms', value: shownValue },
+            { label: 'pages left to send', value: shownValue, stroke: colour('--guest'), width: 2 },
+            { label: 'written again meanwhile', value: shownValue, stroke: colour('--dirty'), width: 2 },
           ],
         },
         data,
@@ -202,15 +254,12 @@ export function migrationView(): View {
   return {
     id: 'migration',
     title: 'Migration',
+    calls: false,
     mount() {
       return h(
         'section',
         { class: 'view' },
-        h(
-          'p',
-          { class: 'lead' },
-          'A guest of 4 MiB with a serial card moves while it goes on writing. Rounds of copying shrink what is left until the rest fits into the allowed pause; then the devices stop, the last pages and the card’s state cross, and exactly one side runs on. Same seed and settings, same run.',
-        ),
+        intro(LEAD, TRIES, WORDS),
         h(
           'div',
           { class: 'panel view' },
@@ -222,7 +271,17 @@ export function migrationView(): View {
         h(
           'div',
           { class: 'columns' },
-          h('div', { class: 'panel' }, h('h2', { class: 'dirty' }, 'Pages written lately'), heat),
+          h(
+            'div',
+            { class: 'panel' },
+            h('h2', { class: 'dirty' }, 'Pages written lately'),
+            heat,
+            h(
+              'p',
+              { class: 'note' },
+              'A square is a page of the guest, 4 KiB; the stronger its colour, the later it was written.',
+            ),
+          ),
           h('div', { class: 'panel' }, h('h2', null, 'Convergence'), chart),
         ),
         h('div', { class: 'panel' }, h('h2', null, 'What happened'), events),
@@ -230,7 +289,7 @@ export function migrationView(): View {
     },
     refresh() {
       visible = true;
-      if (simulation !== null) draw();
+      draw();
     },
     hide() {
       visible = false;

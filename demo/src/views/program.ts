@@ -1,22 +1,44 @@
 // Channel program: the guest's chain, the copy and the translated one side by side; step, run, scrub back; click a CCW to see its addresses and
 // pinned pages; change guest memory under the translator's hands to see why it copies first.
 import { commandName, encode, flagNames, type GuestCcw, TIC } from '../ccw.ts';
-import { fill, h, hex } from '../dom.ts';
+import { fill, h, hex, keepFocus } from '../dom.ts';
+import { intro } from '../intro.ts';
 import { PROGRAMS } from '../programs.ts';
 import { type GuestProgram, guestChain, load, type Moment, own, poke, Run, type RunResult, recorded } from '../run.ts';
 import { set, setting } from '../url.ts';
 import type { View } from '../view.ts';
 import type { World } from '../world.ts';
+import { ccwRow, chainTable, type EditableCcw, editRow } from './chain_table.ts';
+
+const LEAD =
+  'A mainframe program does not talk to its disk. It writes a list of 8-byte commands, a channel program, into memory; a separate processor, the channel, runs the list and interrupts when it is done. In a virtual machine the addresses in that list are the guest’s own and mean nothing to the real channel. So Linux’s driver copies the list, pins the pages that it names, puts real addresses in, and lets the channel run the copy.';
+const TRIES = [
+  ['Start:', 'the list is copied and translated, its pages are pinned.'],
+  ['Guest overwrites its program:', 'the left column turns red, the copy stays as it was checked.'],
+  ['Run:', 'the channel runs the copy, command by command; at the end every page is free again.'],
+] as const;
+const WORDS = [
+  ['VFIO', 'the part of Linux that lets a program, such as a virtual machine monitor, drive a real device safely'],
+  ['guest', 'the virtual machine whose program this is; host: the real machine'],
+  ['CCW', 'channel command word: what to do, flags, how many bytes, where they lie'],
+  ['CC, CD', 'flags: then the next command; then the next piece of data of the same command'],
+  ['SLI, SKIP, PCI, S', 'flags: another length is no error; store nothing; interrupt on the way; wait here'],
+  ['IDA, IDAW, IDAL', 'the data address names a list (IDAL) of addresses (IDAWs), one for each page'],
+  ['TIC', 'transfer in channel: a jump to another CCW'],
+  ['pin', 'a page that may not move or vanish while the channel may use it'],
+  ['status', 'how a command ended: 0c is channel end and device end, all well'],
+  ['3390, 3480, 3270', 'a disk, a tape unit, a terminal'],
+] as const;
 
 const DEFINE_EXTENT = Uint8Array.from([0x40, 0xc0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 14]);
 const LOCATE_RECORD = Uint8Array.from([0x06, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0x10, 0]);
-const OWN: readonly Omit<GuestCcw, 'address'>[] = [
+const OWN: readonly EditableCcw[] = [
   { cmd: 0x63, flags: 0x40, count: 16, cda: 0x3000 },
   { cmd: 0x47, flags: 0x40, count: 16, cda: 0x3010 },
   { cmd: 0x86, flags: 0x40, count: 4096, cda: 0x4800 },
   { cmd: 0x86, flags: 0x00, count: 4096, cda: 0x6000 },
 ];
-const ownProgram = (ccws: readonly Omit<GuestCcw, 'address'>[]): GuestProgram =>
+const ownProgram = (ccws: readonly EditableCcw[]): GuestProgram =>
   own(ccws, encode, [
     { iova: 0x3000, bytes: DEFINE_EXTENT },
     { iova: 0x3010, bytes: LOCATE_RECORD },
@@ -29,13 +51,14 @@ export function programView(): View {
   let result: RunResult | null = null;
   let copied: readonly GuestCcw[] = [];
   let guest: readonly GuestCcw[] = [];
-  let edited: Omit<GuestCcw, 'address'>[] = OWN.map((ccw) => ({ ...ccw }));
+  let edited: EditableCcw[] = OWN.map((ccw) => ({ ...ccw }));
   let at = 0;
   let picked: number | null = null;
+  let tampered = false;
   let timer: ReturnType<typeof setInterval> | undefined;
 
   const chooser = h('select', { id: 'program', 'aria-label': 'Channel program' });
-  const tables = h('div', { class: 'columns' });
+  const tables = h('div', { class: 'columns chains' });
   const moment = h('div', { 'aria-live': 'polite' });
   const slider = h('input', {
     type: 'range',
@@ -62,6 +85,7 @@ export function programView(): View {
     run = null;
     result = null;
     picked = null;
+    tampered = false;
     at = 0;
     const value = chooser.value;
     set({ program: value });
@@ -129,6 +153,7 @@ export function programView(): View {
 
   /** The guest turns every CCW that it still has into something harmful. */
   function tamper(): void {
+    tampered = true;
     for (const ccw of guestChain(world, program, run?.view ?? null))
       poke(
         world,
@@ -157,7 +182,9 @@ export function programView(): View {
       return {
         phase: 'translated',
         title: 'Translated and pinned',
-        note: `The program is started and waits for the channel; the pages it needs are pinned. The guest may now do to its own copy what it likes.`,
+        note: tampered
+          ? 'The guest has overwritten its whole program (red). It is too late: the channel has the copy. Run, and see.'
+          : 'The program is started and waits for the channel; the pages it needs are pinned. The guest may now do to its own program what it likes.',
       };
     if (at === 1)
       return { phase: 'copied', title: 'Copied', note: 'Each chain is copied once, 2048 bytes from its start.' };
@@ -175,91 +202,20 @@ export function programView(): View {
     if (focused !== undefined) tables.querySelector<HTMLElement>(`[data-row="${focused}"]`)?.focus();
   }
 
-  function ccwRow(column: string, cells: (string | Node)[], index: number, classes: string): HTMLElement {
-    return h(
-      'tr',
-      {
-        'data-pick': '1',
-        'data-row': `${column}-${index}`,
-        tabIndex: 0,
-        class: `${classes}${picked === index ? ' on' : ''}`,
-        onclick: () => pick(index),
-        onkeydown: (event: KeyboardEvent) => {
-          if (event.key !== 'Enter' && event.key !== ' ') return;
-          event.preventDefault();
-          pick(index);
-        },
-      },
-      cells.map((cell) => h('td', { class: 'mono' }, cell)),
-    );
-  }
-
-  function editRow(ccw: Omit<GuestCcw, 'address'>, index: number): HTMLElement {
-    const cell = (name: 'cmd' | 'flags' | 'count' | 'cda', width: number) =>
-      h('input', {
-        class: 'mono',
-        size: width,
-        'aria-label': `${name} of CCW ${index + 1}`,
-        value: name === 'count' ? String(ccw.count) : hex(ccw[name]),
-        onchange: (event: Event) => {
-          const value = Number((event.target as HTMLInputElement).value);
-          const limit = name === 'cda' ? 0xffffffff : name === 'count' ? 0xffff : 0xff;
-          if (Number.isInteger(value) && value >= 0 && value <= limit) {
-            edited = edited.map((other, i) => (i === index ? { ...other, [name]: value } : other));
-            choose();
-          } else (event.target as HTMLInputElement).value = hex(ccw[name]);
-        },
-      });
-    return h(
-      'tr',
-      null,
-      h('td', { class: 'mono' }, hex(0x1000 + 8 * index)),
-      h('td', null, cell('cmd', 4)),
-      h('td', null, cell('flags', 4)),
-      h('td', null, cell('count', 5)),
-      h('td', null, cell('cda', 9)),
-    );
-  }
-
-  function table(title: string, colour: string, head: string[], rows: HTMLElement[], note: string): HTMLElement {
-    return h(
-      'section',
-      { class: 'panel' },
-      h('h2', { class: colour }, title),
-      rows.length === 0
-        ? h('p', { class: 'note' }, note)
-        : h(
-            'div',
-            { class: 'scroll' },
-            h(
-              'table',
-              null,
-              h(
-                'thead',
-                null,
-                h(
-                  'tr',
-                  null,
-                  head.map((name) => h('th', null, name)),
-                ),
-              ),
-              h('tbody', null, rows),
-            ),
-          ),
-    );
-  }
-
   function draw(problem?: string): void {
     const now = current();
     const rank = phaseRank[now.phase];
     const moments = result?.moments.length ?? (run === null ? 1 : 3);
     slider.max = String(moments - 1);
     slider.value = String(at);
-    startButton.disabled = run !== null;
-    backButton.disabled = at === 0;
-    stepButton.disabled = result !== null && at >= moments - 1;
     runButton.textContent = timer === undefined ? 'Run' : 'Pause';
-    tamperButton.disabled = run === null || result !== null;
+    const switchButtons = (): void => {
+      startButton.disabled = run !== null;
+      backButton.disabled = at === 0;
+      stepButton.disabled = result !== null && at >= moments - 1;
+      tamperButton.disabled = run === null || result !== null;
+    };
+    keepFocus(switchButtons, stepButton, backButton, startButton);
 
     guest = guestChain(world, program, run?.view ?? null);
     const changed = (index: number): boolean => {
@@ -272,11 +228,21 @@ export function programView(): View {
       );
     };
     const editable = program.recording === undefined && run === null;
+    const host = run?.view?.chains.flatMap((chain) => chain.ccws) ?? [];
+    const running = host.find((ccw) => ccw.host === now.at);
+    const row = (column: string, index: number, cells: (string | Node)[], classes: string): HTMLElement =>
+      ccwRow({ id: `${column}-${index}`, cells, picked: picked === index, classes, pick: () => pick(index) });
     const guestRows = editable
-      ? edited.map(editRow)
+      ? edited.map((ccw, index) =>
+          editRow(ccw, index, (changed) => {
+            edited = edited.with(index, changed);
+            choose();
+          }),
+        )
       : guest.map((ccw, index) =>
-          ccwRow(
+          row(
             'guest',
+            index,
             [
               hex(ccw.address),
               `${ccw.cmd.toString(16).padStart(2, '0')} ${commandName(ccw.cmd, program.devtype)}`,
@@ -284,56 +250,54 @@ export function programView(): View {
               String(ccw.count),
               hex(ccw.cda),
             ],
-            index,
-            changed(index) ? 'bad' : '',
+            `${changed(index) ? 'bad' : ''}${running?.guest === ccw.address ? ' now' : ''}`,
           ),
         );
     const copyRows = (rank >= 1 ? copied : []).map((ccw, index) =>
-      ccwRow(
+      row(
         'copy',
-        [`${ccw.cmd.toString(16).padStart(2, '0')}`, flagNames(ccw.flags), String(ccw.count), hex(ccw.cda)],
         index,
-        '',
+        [ccw.cmd.toString(16).padStart(2, '0'), flagNames(ccw.flags), String(ccw.count), hex(ccw.cda)],
+        running?.guest === ccw.address ? 'now' : '',
       ),
     );
-    const host = run?.view?.chains.flatMap((chain) => chain.ccws) ?? [];
     const visited = new Set((result?.moments ?? []).slice(0, at + 1).flatMap((entry) => entry.at ?? []));
     const hostRows = (rank >= 2 && rank < 3 ? host : []).map((ccw, index) =>
-      ccwRow(
+      row(
         'host',
+        index,
         [
-          `${now.at === ccw.host ? '▶ ' : ''}${hex(ccw.host)}`,
+          hex(ccw.host),
           ccw.cmd.toString(16).padStart(2, '0'),
           flagNames(ccw.flags),
           String(ccw.count),
           ccw.cmd === TIC ? `→ ${hex(ccw.cda)}` : `${ccw.idaws.length} IDAW${ccw.idaws.length > 1 ? 's' : ''}`,
         ],
-        index,
-        now.at === ccw.host ? 'on' : visited.has(ccw.host) ? 'done' : '',
+        ccw === running ? 'now' : visited.has(ccw.host) ? 'done' : '',
       ),
     );
     fill(
       tables,
-      table(
-        'Guest',
+      chainTable(
+        'Guest: what it wrote',
         'guest',
-        editable ? ['address', 'cmd', 'flags', 'count', 'data'] : ['address', 'command', 'flags', 'count', 'data'],
+        ['address', editable ? 'cmd' : 'command', 'flags', 'count', 'data'],
         guestRows,
         'not mapped',
       ),
-      table(
-        'Copy',
+      chainTable(
+        'Copy: what was checked',
         'copy',
         ['cmd', 'flags', 'count', 'data'],
         copyRows,
-        now.phase === 'refused' ? 'refused: nothing is kept' : 'not copied yet',
+        now.phase === 'refused' ? 'Refused: nothing is kept.' : 'Not copied yet. Press Start.',
       ),
-      table(
+      chainTable(
         'Translated: what the channel runs',
         'host',
-        ['host', 'cmd', 'flags', 'count', 'data'],
+        ['address', 'cmd', 'flags', 'count', 'data'],
         hostRows,
-        rank >= 3 ? 'released' : 'not translated yet',
+        now.phase === 'refused' ? 'Refused: nothing runs.' : rank >= 3 ? 'Released.' : 'Not translated yet.',
       ),
     );
     fill(
@@ -343,14 +307,14 @@ export function programView(): View {
         'p',
         null,
         problem === undefined ? now.note : h('span', { class: 'bad' }, problem),
-        now.status === undefined ? null : h('b', null, `  ${now.status}`),
+        now.status === undefined ? null : h('b', null, ` · ${now.status}`),
       ),
       run === null
         ? null
         : h(
             'p',
             { class: 'note' },
-            `The write that copied, translated, pinned and started took ${run.translateUs.toFixed(0)} µs here, the recorder behind the log included.`,
+            `The write that copied, translated, pinned and started took ${run.translateUs.toFixed(0)} µs here: one call, seldom run before, with the recorder behind the log.`,
           ),
     );
     drawPages(rank === 2);
@@ -359,7 +323,7 @@ export function programView(): View {
   function drawPages(pinned: boolean): void {
     const view = run?.view;
     if (view === null || view === undefined) {
-      fill(pages, h('h2', null, 'Pages'), h('p', { class: 'note' }, 'Start the program to see which pages it holds.'));
+      fill(pages, h('h2', null, 'Pages'), h('p', { class: 'note' }, 'None is pinned. Press Start.'));
       return;
     }
     const ccw = picked === null ? undefined : view.chains.flatMap((chain) => chain.ccws)[picked];
@@ -380,7 +344,11 @@ export function programView(): View {
         ),
       ),
       ccw === undefined
-        ? h('p', { class: 'note' }, 'Pick a CCW to see its address list and light up its pages.')
+        ? h(
+            'p',
+            { class: 'note' },
+            'Guest address → host address × pins. Pick a CCW to see its address list and light up its pages, here and in the IOVA map.',
+          )
         : h(
             'p',
             { class: 'note' },
@@ -394,6 +362,7 @@ export function programView(): View {
   return {
     id: 'program',
     title: 'Channel program',
+    calls: true,
     mount(given) {
       world = given;
       fill(
@@ -412,11 +381,7 @@ export function programView(): View {
       const section = h(
         'section',
         { class: 'view' },
-        h(
-          'p',
-          { class: 'lead' },
-          'A mainframe’s device is driven by a chain of 8-byte commands in the guest’s memory. The guest’s addresses mean nothing to the real channel, so the driver copies the chain, pins the pages that it names, and lets the channel run the copy.',
-        ),
+        intro(LEAD, TRIES, WORDS),
         h(
           'div',
           { class: 'panel view' },

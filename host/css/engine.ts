@@ -142,7 +142,7 @@ export class EngineSubchannel {
     this.pmcw.lpum = path;
     const device = this.#device;
     const orbWords = { flags, address: view.getUint32(8) };
-    this.#program = new ChannelProgram(this.#core, this.#rules, device, orbWords, this.#programListener, this.observer);
+    this.#program = new ChannelProgram(this.#core, this.#rules, device, orbWords, this.#programListener, this);
     this.#control = SCSW_FCTL_START | SCSW_ACTL_START_PENDING;
     this.#started += 1;
     if (!this.#held) this.#schedule(0);

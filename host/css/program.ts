@@ -40,6 +40,11 @@ export interface ProgramObserver {
   commandEnded?(record: CommandRecord): void;
 }
 
+/** Where a program finds its observer at each event: one that comes or goes while it runs counts from then on. */
+export interface Watched {
+  readonly observer: ProgramObserver;
+}
+
 /** What a program tells its subchannel. */
 export interface ProgramListener {
   /** A CCW with the PCI flag took control, or the first command was accepted (`initial`). */
@@ -73,7 +78,7 @@ export class ChannelProgram implements TransferOwner {
   violations = 0;
   readonly #device: ChannelDevice;
   readonly #listener: ProgramListener;
-  readonly #observer: ProgramObserver;
+  readonly #watched: Watched;
   #next: number;
   #first = true;
   #transfer: CommandTransfer | null = null;
@@ -84,7 +89,7 @@ export class ChannelProgram implements TransferOwner {
     device: ChannelDevice,
     orb: { flags: number; address: number },
     listener: ProgramListener,
-    observer: ProgramObserver,
+    watched: Watched,
   ) {
     this.core = core;
     this.rules = rules;
@@ -92,7 +97,7 @@ export class ChannelProgram implements TransferOwner {
     this.#device = device;
     this.#next = orb.address;
     this.#listener = listener;
-    this.#observer = observer;
+    this.#watched = watched;
   }
 
   /** Goes on for at most `budget` commands. @returns true when the budget ran out and there is more to do at once. */
@@ -157,7 +162,7 @@ export class ChannelProgram implements TransferOwner {
         this.violations += 1;
         return this.#programCheck();
       }
-      this.#observer.fetched?.(at);
+      this.#watched.observer.fetched?.(at);
       const format1 = (this.orbFlags & ORB_FORMAT1) !== 0;
       const ccw = { at, ...decodeCcw(this.core.view, at, format1) };
       this.#next = at + 8;
@@ -211,7 +216,7 @@ export class ChannelProgram implements TransferOwner {
     this.channelStatus = (end.channelStatus ?? 0) | transfer.check | (wrongLength ? INCORRECT_LENGTH : 0);
     this.residual = transfer.remaining;
     this.sense = end.sense ?? null;
-    this.#observer.commandEnded?.({
+    this.#watched.observer.commandEnded?.({
       command: transfer.command,
       ccws: transfer.ccws,
       unitStatus: this.unitStatus,

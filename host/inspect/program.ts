@@ -68,8 +68,8 @@ export function inspectProgram(vfio: VfioInstance, name: string, blockSize = 409
 }
 
 /**
- * Hears of every CCW that the channel fetches for this device and of every command that ends; addresses are linear, `inspectProgram` says which
- * CCW lies there. @returns a function that ends it. @throws VfioError ENOENT, ENODEV: also a device without a channel engine behind it.
+ * Hears of every CCW that the channel fetches for this device from now on, and of every command that ends; addresses are linear, `inspectProgram`
+ * says which CCW lies there. One observer a device: a new one takes the place of the last. @returns a function that ends it. @throws VfioError ENOENT, ENODEV: also a device without a channel engine behind it.
  */
 export function watchProgram(vfio: VfioInstance, name: string, observer: ProgramObserver): () => void {
   const { hardware } = ccwDevice(vfio, name).subchannel;

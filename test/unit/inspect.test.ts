@@ -8,6 +8,7 @@ import {
   inspectProgram,
   ManualClock,
   VfioError,
+  watchProgram,
 } from '../../host/inline.ts';
 
 const DASD = '11111111-1111-4111-8111-111111111111';
@@ -49,6 +50,23 @@ describe('a program in flight', () => {
     clock.advance(100);
     expect(inspectProgram(vfio, DASD)).toBeNull();
     expect(inspectContainer(vfio, container.fd).pins).toEqual([]);
+  });
+
+  it('is watched from the moment somebody looks until he stops, also while it runs', async () => {
+    const { vfio, clock, device } = await disk();
+    vfio.write(device.fd, new Uint8Array([...ORB, ...START]), 0n);
+    const held = inspectProgram(vfio, DASD)?.chains[0]?.ccws ?? [];
+    const heard: (number | string)[] = [];
+    const end = watchProgram(vfio, DASD, {
+      fetched: (address) => heard.push(address),
+      commandEnded: ({ command }) => {
+        heard.push(`${command} ended`);
+        end();
+      },
+    });
+    clock.advance(100);
+    expect(inspectProgram(vfio, DASD)).toBeNull();
+    expect(heard).toEqual([held[0]?.host, '228 ended']);
   });
 
   it('tells what is permitted at many addresses, in the order they were asked for', async () => {

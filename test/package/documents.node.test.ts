@@ -11,6 +11,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const RUN = [
   'docs/getting-started.md',
   'docs/how-to/embed.md',
+  'docs/how-to/look-inside.md',
   'docs/how-to/test-error-paths.md',
   'docs/how-to/replay-a-bug-report.md',
 ];
@@ -84,5 +85,12 @@ describe('documents', () => {
         if (/^[a-z]+:/.test(target)) continue;
         expect(existsSync(resolve(root, dirname(name), target)), `${name}: ${target}`).toBe(true);
       }
+    for (const name of markdown())
+      for (const [path] of readFileSync(join(root, name), 'utf8').matchAll(
+        /\b(?:assembly|bench|demo|docs|examples|host|scripts|test)\/[\w./-]+\.(?:json|jsonl|md|mjs|ts)\b/g,
+      ))
+        expect(existsSync(join(root, path)) || existsSync(resolve(root, dirname(name), path)), `${name}: ${path}`).toBe(
+          true,
+        );
   });
 });

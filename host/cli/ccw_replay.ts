@@ -26,7 +26,8 @@ recorded, and back to the IRB. Outcome, CCWs executed and data stored are compar
 built by an emulator runs as far as it can, and counts neither as equal nor as different ("ok": null with the reason). One with a chain of
 more than 256 CCWs must be refused.
 
-A terminal gets a table by device type; --json, or output to a file or pipe, one line of JSON for each program.
+A terminal gets a table by device type, and so does everybody for the programs that ship; otherwise, and with --json, there is one line of
+JSON for each program.
 Exit status: 0 nothing differs, 1 something does, 2 wrong input.`;
 
 /** The programs that ship with the project; an installed package has none. */

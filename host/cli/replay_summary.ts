@@ -41,7 +41,7 @@ export class ReplaySummary {
   /** Everything in one sentence. */
   sentence(): string {
     const all = this.#total();
-    return `${all.programs} programs: ${all.equal} equal, ${all.refused} rightly refused, ${all.notCompared} not compared, ${all.differing} different`;
+    return `${all.programs} ${all.programs === 1 ? 'program' : 'programs'}: ${all.equal} equal, ${all.refused} rightly refused, ${all.notCompared} not compared, ${all.differing} different`;
   }
 
   table({ color }: { color: boolean }): string {
@@ -63,7 +63,7 @@ export class ReplaySummary {
     const types = [...this.#types].sort(([a], [b]) => (a < b ? -1 : 1));
     for (const [type, counts] of types) table.push(row(type, counts));
     table.push(row('all', this.#total()));
-    return [table.toString(), ...this.#listReasons(), ...this.#listDifferences()].join('\n');
+    return [table.toString(), this.#meaning(), ...this.#listReasons(), ...this.#listDifferences()].join('\n');
   }
 
   #total(): Counts {
@@ -71,6 +71,12 @@ export class ReplaySummary {
     for (const counts of this.#types.values())
       for (const key of Object.keys(sum) as Array<keyof Counts>) sum[key] += counts[key];
     return sum;
+  }
+
+  /** What "equal" says, for who sees the table for the first time. */
+  #meaning(): string {
+    const { programs, equal, differing } = this.#total();
+    return `${equal} of ${programs} ran the same commands, moved the same data and ended with the same status as on the machine that they were\nrecorded from; ${differing === 0 ? 'none differs' : `${differing} did not`}.`;
   }
 
   #listReasons(): string[] {

@@ -60,13 +60,12 @@ static inline struct pte *pte_find(const struct iommu *io, uint64_t page)
 	return leaf ? leaf + (page & 63) : NULL;
 }
 
-/* Loops over pages below 4 GiB: inner nodes by page >> 16, and the page from which on there are none. */
-static inline void *const *low_nodes(const struct iommu *io) { return io->height == 2 ? io->root : &io->root; }
-static inline uint32_t low_limit(const struct iommu *io) { return io->height == 2 ? 1 << 20 : io->height == 1 ? 1 << 16 : 0; }
+/* Loops over pages below 4 GiB: the root of a table of two levels, or NULL. */
+static inline void *const *low_root(const struct iommu *io) { return io->height == 2 ? io->root : NULL; }
 
-static inline struct pte *low_pte(void *const *nodes, uint32_t page)
+static inline struct pte *low_pte(void *const *root, uint32_t page)
 {
-	void **node = nodes[page >> 16];
+	void **node = root[page >> 16];
 	if (!node)
 		return NULL;
 	struct pte *leaf = node[page >> 6 & 1023];
@@ -91,6 +90,8 @@ static inline struct pte *page_lookup(struct iommu *io, uint64_t iova)
 static void table_add(struct iommu *io, uint64_t page, uint32_t linear)
 {
 	uint64_t index = page >> 6;
+	if (!io->root)
+		io->height = 2;
 	while (index >> (io->height * 10)) {
 		void **node = calloc(1024, sizeof(void *));
 		node[0] = io->root;
@@ -384,16 +385,13 @@ static inline bool fresh(const struct pte *e) { return (e->frame & 7) == 7 && !e
 
 static size_t fill_fresh(struct cp *cp, struct block *block, uint8_t *idal, size_t n, const uint8_t *list, uint64_t first)
 {
-	void *const *nodes = low_nodes(cp->io);
-	uint32_t limit = low_limit(cp->io);
+	void *const *root = low_root(cp->io);
 	struct pin *pins = block->pins;
 	uint64_t word = __builtin_bswap64(first);
 	size_t i = 0;
-	while (!(uint32_t)word) {
+	while (root && !(uint32_t)word) {
 		uint32_t page = __builtin_bswap32(word >> 32) >> 12;
-		if (page >= limit)
-			break;
-		struct pte *e = low_pte(nodes, page);
+		struct pte *e = low_pte(root, page);
 		if (!e || !fresh(e))
 			break;
 		e->pins = 1;
@@ -522,15 +520,17 @@ static inline bool is_plain(uint64_t w)
 static NOINLINE uint8_t *fresh_run(struct cp *cp, struct block *block, uint8_t *at, uint8_t *stop)
 {
 	uint8_t *head = at, *brk = block->brk;
-	uint32_t block_size = 1u << cp->block_shift, again = 0, limit = low_limit(cp->io);
-	void *const *nodes = low_nodes(cp->io);
+	uint32_t block_size = 1u << cp->block_shift, again = 0;
+	void *const *root = low_root(cp->io);
 	struct pin *pins = block->pins;
+	if (!root)
+		return at;
 	for (; at < stop; at += 8, brk += 8) {
 		uint64_t w = get64(at);
 		uint32_t cda = ccw_cda(w), page = cda >> 12;
-		if (page >= limit || !is_plain(w) || ccw_count(w) - 1 >= block_size - (cda & (block_size - 1)))
+		if (!is_plain(w) || ccw_count(w) - 1 >= block_size - (cda & (block_size - 1)))
 			break;
-		struct pte *e = low_pte(nodes, page);
+		struct pte *e = low_pte(root, page);
 		if (!e || (e->frame & 7) != 7)
 			break;
 		if (e->pins) {

@@ -1,7 +1,7 @@
 // Random channel programs and random 3390 commands: whatever lies in storage, the engine ends or can be cleared, touches nothing that the ledger
 // does not name, and a disk never breaks.
 import { describe, expect, it } from 'vitest';
-import { CMD_TIC, ENDED } from '../../host/css/cio.ts';
+import { CMD_TIC, ENDED, PROGRAM_CHECK } from '../../host/css/cio.ts';
 import type { Transfer } from '../../host/css/device.ts';
 import { fits } from '../../host/devices/dasd/track.ts';
 import { Volume } from '../../host/devices/dasd/volume.ts';
@@ -63,6 +63,9 @@ describe('random programs', () => {
   });
 });
 
+/** Those of the commands below that search: key, ID, home address, ID over several tracks. */
+const SEARCHES = new Set([0x29, 0x31, 0x39, 0xb1]);
+
 describe('random commands of a 3390', () => {
   const codes = [
     0x03, 0x04, 0x07, 0x06, 0x86, 0x0e, 0x12, 0x92, 0x1e, 0x05, 0x85, 0x0d, 0x1d, 0x9d, 0x11, 0x15, 0x16, 0x19, 0x1a,
@@ -109,8 +112,10 @@ describe('random commands of a 3390', () => {
         const reads = (command & 3) === 2 || (command & 15) === 4;
         return { command, flags: 0x20, ...(reads ? { read: random.int(2000) } : { write: argument(command) }) };
       });
-      const { unitStatus } = disk.run(steps);
-      expect([0x0c, 0x0d, 0x0e]).toContain(unitStatus & 0x0f);
+      const { unitStatus, channelStatus } = disk.run(steps);
+      // A search that finds on the last command but one skips the last: what lies behind is no command.
+      const skipped = SEARCHES.has(steps.at(-2)?.command ?? 0) && channelStatus === PROGRAM_CHECK;
+      if (!skipped) expect([0x0c, 0x0d, 0x0e]).toContain(unitStatus & 0x0f);
       if (unitStatus === ENDED) normal += 1;
       disk.bench.irbs.length = 0;
       disk.bench.fetched.length = 0;

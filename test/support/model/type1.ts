@@ -54,6 +54,12 @@ export class MemoryModel {
     if (window === undefined || (window.prot & prot) !== prot || window.frames === null) return null;
     return window.frames[vpage - window.vpage] as number;
   }
+  /** The frames behind at most `npage` pages, as far as one window reaches; none: a fault. */
+  run(vpage: number, npage: number, prot: number): number[] {
+    const window = this.windows.find((w) => w.vpage <= vpage && vpage < w.vpage + w.npage);
+    if (window === undefined || (window.prot & prot) !== prot) return [];
+    return window.frames?.slice(vpage - window.vpage, vpage - window.vpage + npage) ?? [];
+  }
   get(frame: number): void {
     this.needs.set(frame, (this.needs.get(frame) ?? 0) + 1);
   }
@@ -158,19 +164,21 @@ export class Type1Model {
     return 0;
   }
 
-  /** Pins a map's pages for the hardware. @param locked pages locked before. */
+  /** Pins a map's pages for the hardware, a window of memory at a time: pinned and charged as one, then given to the unit. @param locked pages locked before. */
   #give(map: MapModel, unit: UnitModel, locked: number): number {
     let failed = 0;
-    for (let i = 0; i < map.npage && failed === 0; i++) {
-      const frame = this.memory.fault(map.vpage + i, map.prot & WRITE ? WRITE : READ);
-      const fresh = map.pins.has(map.page + i) ? 0 : 1;
-      if (frame === null) failed = -EFAULT;
-      else if (fresh === 1 && !map.lockCap && locked + 1 > this.limit) failed = -ENOMEM;
-      else if (map.page + i >= unit.limitPage) failed = -ERANGE;
+    for (let from = 0; from < map.npage && failed === 0; ) {
+      const frames = this.memory.run(map.vpage + from, map.npage - from, map.prot & WRITE ? WRITE : READ);
+      const first = map.page + from;
+      const fresh = frames.filter((_, i) => !map.pins.has(first + i)).length;
+      if (frames.length === 0) failed = -EFAULT;
+      else if (fresh > 0 && !map.lockCap && locked + fresh > this.limit) failed = -ENOMEM;
+      else if (first + frames.length > unit.limitPage) failed = -ERANGE;
       else {
-        this.memory.get(frame);
-        map.hw.push(frame);
+        for (const frame of frames) this.memory.get(frame);
+        map.hw.push(...frames);
         locked += fresh;
+        from += frames.length;
       }
     }
     if (failed !== 0) this.#take(map);

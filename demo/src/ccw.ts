@@ -114,7 +114,7 @@ const BY_TYPE: Record<string, Record<number, string>> = {
 
 /** The name of a command on a device of this type. */
 export const commandName = (cmd: number, devtype: string): string =>
-  BY_TYPE[devtype]?.[cmd] ?? COMMON[cmd] ?? `command ${cmd.toString(16).padStart(2, '0')}`;
+  BY_TYPE[devtype]?.[cmd] ?? COMMON[cmd] ?? 'unknown command';
 
 const UNIT: readonly [number, string][] = [
   [0x80, 'attention'],

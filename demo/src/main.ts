@@ -71,11 +71,14 @@ function makeTabs(world: World): void {
 function makeDock(world: World): void {
   const list = h('ol', null);
   fill(dock, h('h2', null, 'Latest calls, newest first'), list);
-  world.log.onEntry(() => {
+  const draw = (): void =>
     fill(
       list,
       world.log.latest(5).map((entry) => h('li', { class: entry.failed ? 'bad' : '' }, entry.text)),
     );
+  draw();
+  world.log.onEntry(() => {
+    draw();
     shown?.refresh?.();
   });
 }

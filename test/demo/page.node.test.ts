@@ -112,6 +112,22 @@ describe.runIf(haveChromium)('the page', () => {
     expect(await text('main')).toContain('pinned pages');
   });
 
+  it('carries the edited program in the address', async () => {
+    await open('program=own');
+    await page.click('#add-ccw');
+    await page.fill('input[aria-label="count of CCW 5"]', '7');
+    await page.press('input[aria-label="count of CCW 5"]', 'Tab');
+    expect(await page.evaluate(() => document.activeElement?.getAttribute('aria-label'))).toBe('cda of CCW 5');
+    const shared = new URL(page.url()).hash.slice(1);
+    await page.goto('about:blank');
+    await open(shared);
+    expect(await page.inputValue('input[aria-label="count of CCW 5"]')).toBe('7');
+    await page.click('#drop-ccw');
+    expect(page.url()).not.toContain('ccws=');
+    await open('program=own&ccws=nonsense');
+    expect(await page.inputValue('input[aria-label="cmd of CCW 1"]')).toBe('0x63');
+  });
+
   it('shows mappings and the errno of what cannot be mapped', async () => {
     await open('view=iova');
     await page.click('button:has-text("Overlap")');

@@ -1,8 +1,6 @@
 // The three columns of a channel program: tables of CCWs, of which one may be picked and one may be where the channel is; the guest's can be edited.
-import type { GuestCcw } from '../ccw.ts';
 import { h, hex } from '../dom.ts';
-
-export type EditableCcw = Omit<GuestCcw, 'address'>;
+import type { OwnCcw } from '../own.ts';
 
 export interface CcwRow {
   /** Column and place: what brings the focus back after the table is drawn again. */
@@ -33,10 +31,11 @@ export function ccwRow({ id, cells, picked, classes, pick }: CcwRow): HTMLElemen
   );
 }
 
-/** A CCW of the reader's own; `change` gets it when a field holds another valid number. */
-export function editRow(ccw: EditableCcw, index: number, change: (ccw: EditableCcw) => void): HTMLElement {
-  const show = (name: keyof EditableCcw): string => (name === 'count' ? String(ccw.count) : hex(ccw[name]));
-  const cell = (name: keyof EditableCcw, width: number) =>
+/** A CCW of the reader's own; `change` gets it when a field holds another valid number. The row stays. */
+export function editRow(first: OwnCcw, index: number, change: (ccw: OwnCcw) => void): HTMLElement {
+  let ccw = first;
+  const show = (name: keyof OwnCcw): string => (name === 'count' ? String(ccw.count) : hex(ccw[name]));
+  const cell = (name: keyof OwnCcw, width: number) =>
     h('input', {
       class: 'mono',
       size: width,
@@ -46,8 +45,11 @@ export function editRow(ccw: EditableCcw, index: number, change: (ccw: EditableC
         const input = event.target as HTMLInputElement;
         const value = Number(input.value);
         const limit = name === 'cda' ? 0xffffffff : name === 'count' ? 0xffff : 0xff;
-        if (Number.isInteger(value) && value >= 0 && value <= limit) change({ ...ccw, [name]: value });
-        else input.value = show(name);
+        if (input.value.trim() !== '' && Number.isInteger(value) && value >= 0 && value <= limit) {
+          ccw = { ...ccw, [name]: value };
+          change(ccw);
+        }
+        input.value = show(name);
       },
     });
   return h(

@@ -3,46 +3,14 @@
 import { commandName, encode, flagNames, type GuestCcw, TIC } from '../ccw.ts';
 import { fill, h, hex, keepFocus } from '../dom.ts';
 import { intro } from '../intro.ts';
+import { MOST_CCWS, type OwnCcw, ownFromText, ownProgram, ownToText } from '../own.ts';
 import { PROGRAMS } from '../programs.ts';
-import { type GuestProgram, guestChain, load, type Moment, own, poke, Run, type RunResult, recorded } from '../run.ts';
+import { type GuestProgram, guestChain, load, type Moment, poke, Run, type RunResult, recorded } from '../run.ts';
 import { set, setting } from '../url.ts';
 import type { View } from '../view.ts';
 import type { World } from '../world.ts';
-import { ccwRow, chainTable, type EditableCcw, editRow } from './chain_table.ts';
-
-const LEAD =
-  'A mainframe program does not talk to its disk. It writes a list of 8-byte commands, a channel program, into memory; a separate processor, the channel, runs the list and interrupts when it is done. In a virtual machine the addresses in that list are the guest’s own and mean nothing to the real channel. So Linux’s driver copies the list, pins the pages that it names, puts real addresses in, and lets the channel run the copy.';
-const TRIES = [
-  ['Start:', 'the list is copied and translated, its pages are pinned.'],
-  ['Guest overwrites its program:', 'the left column turns red, the copy stays as it was checked.'],
-  ['Run:', 'the channel runs the copy, command by command; at the end every page is free again.'],
-] as const;
-const WORDS = [
-  ['VFIO', 'the part of Linux that lets a program, such as a virtual machine monitor, drive a real device safely'],
-  ['guest', 'the virtual machine whose program this is; host: the real machine'],
-  ['CCW', 'channel command word: what to do, flags, how many bytes, where they lie'],
-  ['CC, CD', 'flags: then the next command; then the next piece of data of the same command'],
-  ['SLI, SKIP, PCI, S', 'flags: another length is no error; store nothing; interrupt on the way; wait here'],
-  ['IDA, IDAW, IDAL', 'the data address names a list (IDAL) of addresses (IDAWs), one for each page'],
-  ['TIC', 'transfer in channel: a jump to another CCW'],
-  ['pin', 'a page that may not move or vanish while the channel may use it'],
-  ['status', 'how a command ended: 0c is channel end and device end, all well'],
-  ['3390, 3480, 3270', 'a disk, a tape unit, a terminal'],
-] as const;
-
-const DEFINE_EXTENT = Uint8Array.from([0x40, 0xc0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 14]);
-const LOCATE_RECORD = Uint8Array.from([0x06, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0x10, 0]);
-const OWN: readonly EditableCcw[] = [
-  { cmd: 0x63, flags: 0x40, count: 16, cda: 0x3000 },
-  { cmd: 0x47, flags: 0x40, count: 16, cda: 0x3010 },
-  { cmd: 0x86, flags: 0x40, count: 4096, cda: 0x4800 },
-  { cmd: 0x86, flags: 0x00, count: 4096, cda: 0x6000 },
-];
-const ownProgram = (ccws: readonly EditableCcw[]): GuestProgram =>
-  own(ccws, encode, [
-    { iova: 0x3000, bytes: DEFINE_EXTENT },
-    { iova: 0x3010, bytes: LOCATE_RECORD },
-  ]);
+import { ccwRow, chainTable, editRow } from './chain_table.ts';
+import { LEAD, TRIES, WORDS } from './program_words.ts';
 
 export function programView(): View {
   let world: World;
@@ -51,7 +19,7 @@ export function programView(): View {
   let result: RunResult | null = null;
   let copied: readonly GuestCcw[] = [];
   let guest: readonly GuestCcw[] = [];
-  let edited: EditableCcw[] = OWN.map((ccw) => ({ ...ccw }));
+  let edited = ownFromText(setting('ccws', ''));
   let at = 0;
   let picked: number | null = null;
   let tampered = false;
@@ -79,7 +47,8 @@ export function programView(): View {
   const tamperButton = button('tamper', 'Guest overwrites its program', () => tamper(), 'danger');
   const resetButton = button('again', 'Start over', () => choose());
 
-  function choose(): void {
+  /** Takes the chosen program; `typed`: the reader's own, into whose fields he is typing. */
+  function choose(typed = false): void {
     stop();
     if (run !== null && result === null) run.finish();
     run = null;
@@ -97,7 +66,16 @@ export function programView(): View {
     });
     guest = guestChain(world, program, null);
     copied = [];
-    draw(failed.failed ? failed.text : undefined);
+    draw(failed.failed ? failed.text : undefined, typed);
+  }
+
+  /** The reader's program is now this one; the address carries it. */
+  function edit(ccws: readonly OwnCcw[], typed: boolean): void {
+    const focused = document.activeElement?.id;
+    edited = ccws;
+    set({ ccws: ownToText(ccws) });
+    choose(typed);
+    if (!typed && focused) document.getElementById(focused)?.focus();
   }
 
   function start(): void {
@@ -202,7 +180,7 @@ export function programView(): View {
     if (focused !== undefined) tables.querySelector<HTMLElement>(`[data-row="${focused}"]`)?.focus();
   }
 
-  function draw(problem?: string): void {
+  function draw(problem?: string, typed = false): void {
     const now = current();
     const rank = phaseRank[now.phase];
     const moments = result?.moments.length ?? (run === null ? 1 : 3);
@@ -217,6 +195,28 @@ export function programView(): View {
     };
     keepFocus(switchButtons, stepButton, backButton, startButton);
 
+    if (!typed) drawTables(now, rank);
+    fill(
+      moment,
+      h('h2', { class: now.phase === 'refused' ? 'bad' : '' }, `${at + 1}/${moments}  ${now.title}`),
+      h(
+        'p',
+        null,
+        problem === undefined ? now.note : h('span', { class: 'bad' }, problem),
+        now.status === undefined ? null : h('b', null, ` · ${now.status}`),
+      ),
+      run === null
+        ? null
+        : h(
+            'p',
+            { class: 'note' },
+            `The write that copied, translated, pinned and started took ${run.translateUs.toFixed(0)} µs here: one call, seldom run before, with the recorder behind the log.`,
+          ),
+    );
+    drawPages(rank === 2);
+  }
+
+  function drawTables(now: Moment, rank: number): void {
     guest = guestChain(world, program, run?.view ?? null);
     const changed = (index: number): boolean => {
       const mine = guest[index];
@@ -233,12 +233,7 @@ export function programView(): View {
     const row = (column: string, index: number, cells: (string | Node)[], classes: string): HTMLElement =>
       ccwRow({ id: `${column}-${index}`, cells, picked: picked === index, classes, pick: () => pick(index) });
     const guestRows = editable
-      ? edited.map((ccw, index) =>
-          editRow(ccw, index, (changed) => {
-            edited = edited.with(index, changed);
-            choose();
-          }),
-        )
+      ? edited.map((ccw, index) => editRow(ccw, index, (changed) => edit(edited.with(index, changed), true)))
       : guest.map((ccw, index) =>
           row(
             'guest',
@@ -300,24 +295,40 @@ export function programView(): View {
         now.phase === 'refused' ? 'Refused: nothing runs.' : rank >= 3 ? 'Released.' : 'Not translated yet.',
       ),
     );
-    fill(
-      moment,
-      h('h2', { class: now.phase === 'refused' ? 'bad' : '' }, `${at + 1}/${moments}  ${now.title}`),
-      h(
-        'p',
-        null,
-        problem === undefined ? now.note : h('span', { class: 'bad' }, problem),
-        now.status === undefined ? null : h('b', null, ` · ${now.status}`),
-      ),
-      run === null
-        ? null
-        : h(
-            'p',
-            { class: 'note' },
-            `The write that copied, translated, pinned and started took ${run.translateUs.toFixed(0)} µs here: one call, seldom run before, with the recorder behind the log.`,
+    if (editable)
+      tables.firstElementChild?.append(
+        h(
+          'p',
+          { class: 'bar' },
+          h(
+            'button',
+            {
+              type: 'button',
+              id: 'add-ccw',
+              class: 'act small',
+              disabled: edited.length >= MOST_CCWS,
+              onclick: () => edit([...edited, { cmd: 0x03, flags: 0x20, count: 1, cda: 0 }], false),
+            },
+            'Add a CCW',
           ),
-    );
-    drawPages(rank === 2);
+          h(
+            'button',
+            {
+              type: 'button',
+              id: 'drop-ccw',
+              class: 'act small',
+              disabled: edited.length <= 1,
+              onclick: () => edit(edited.slice(0, -1), false),
+            },
+            'Remove the last',
+          ),
+        ),
+        h(
+          'p',
+          { class: 'note' },
+          'Decimal, or hexadecimal with 0x. Flags add up: 0x80 CD, 0x40 CC, 0x20 SLI, 0x10 SKIP, 0x08 PCI, 0x04 IDA. Without CC or CD the program ends there.',
+        ),
+      );
   }
 
   function drawPages(pinned: boolean): void {

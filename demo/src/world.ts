@@ -217,8 +217,9 @@ export class World {
     return device;
   }
 
-  /** Forgets which pages are dirty. */
-  cleanAll(): void {
+  /** Asks which pages are dirty, as a migration does between two rounds; what was reported is clean then, but for what is still pinned. */
+  harvest(): string {
+    const before = this.inspect().dirty.length;
     for (const map of this.inspect().maps) {
       const pages = (map.last - map.iova + 1n) / PAGE;
       if (pages > 1n << 20n) continue;
@@ -232,6 +233,8 @@ export class World {
       this.#dirty(VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP, get.bytes);
       this.vfio.munmap(data, bytes);
     }
+    const left = this.inspect().dirty.length;
+    return `${before} pages reported dirty and clean from now on${left > 0 ? `, ${left} of them pinned and therefore dirty again` : ''}`;
   }
 
   #dirty(flags: number, data: Uint8Array = new Uint8Array(0)): void {

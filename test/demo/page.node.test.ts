@@ -140,6 +140,8 @@ describe.runIf(haveChromium)('the page', () => {
     expect(await text('main')).toContain('4 pages locked');
     await page.click('button:text-is("Unpin")');
     expect(await text('main')).toContain('0 pages locked');
+    await page.click('button:has-text("Report dirty pages")');
+    expect(await text('#iova-outcome')).toBe('4 pages reported dirty and clean from now on');
     await page.focus('canvas');
     for (const key of ['+', 'ArrowRight', '-', '0']) await page.keyboard.press(key);
     expect(await text('main')).toMatch(/Shown: 0x/);

@@ -12,7 +12,10 @@ const LEAD =
 const TRIES = [
   ['Overlap:', 'a second mapping over the first is refused: EEXIST.'],
   ['Unmap half:', 'a mapping goes as a whole or not at all: EINVAL.'],
-  ['Pin 4 pages, Unpin:', 'a program holds its pages until the device answers; what it wrote is dirty.'],
+  [
+    'Pin 4 pages, Unpin:',
+    'a program holds its pages until the device answers; they are dirty until Report dirty pages.',
+  ],
   ['memlock 8192, Set limit; iova 0x4000000, Map; Pin 4 pages:', 'more than may be locked: ENOMEM.'],
 ] as const;
 const WORDS = [
@@ -334,6 +337,11 @@ export function iovaView(): View {
               'button',
               { class: 'act', type: 'button', onclick: () => attempt(() => world.deviceWrites(number(inputs.iova))) },
               'Device writes 3 pages',
+            ),
+            h(
+              'button',
+              { class: 'act', type: 'button', onclick: () => attempt(() => world.harvest()) },
+              'Report dirty pages',
             ),
             h('label', null, 'memlock, bytes', inputs.limit),
             h(

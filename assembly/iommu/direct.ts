@@ -38,7 +38,7 @@ export function pte_find(iommu: usize, page: u64): usize {
   return leaf == 0 ? 0 : leaf_pte(leaf, <u32>page);
 }
 
-/** For loops over pages below 256 GiB: the root of their entries, or 0: none, or entries that pte_find alone finds. */
+/** For loops over pages below 256 GiB: the root of their entries, or 0: there are none. */
 // @ts-expect-error: decorator
 @inline
 export function low_root(iommu: usize): usize {

@@ -15,7 +15,7 @@ import { injected } from './inject';
 import { entries_drop } from './leaf';
 import { mm_dead, mm_find } from './mm';
 import { pages_see } from './pages';
-import { RADIX_LOW, radix_get, radix_leaf, radix_low, radix_make, radix_node } from './radix';
+import { RADIX_LOW, radix_get, radix_leaf, radix_make, radix_node, radix_root } from './radix';
 import { ranges_find, slot_key, slot_last, slot_meta, slot_value } from './ranges';
 import { ARENA, ENTRIES, LAST_PAGE, LEAF_SHIFT, MAPS, PAGES } from './record';
 
@@ -27,16 +27,16 @@ import { ARENA, ENTRIES, LAST_PAGE, LEAF_SHIFT, MAPS, PAGES } from './record';
 export function page_lookup(iommu: usize, iova: u64): usize {
   const table = iommu + ENTRIES;
   const page = iova >> 12;
-  const root = radix_low(table);
+  const root = radix_root(table);
   if (root != 0 && page < LOW_PAGES) return low_entry(root, <u32>page);
   const leaf = radix_get(table, page >> LEAF_SHIFT);
   return leaf == 0 ? 0 : valid(leaf, <u32>page);
 }
 
-/** Pages that a table of the least height has entries for: 256 GiB. */
+/** Pages below the low root: 256 GiB. */
 export const LOW_PAGES: u64 = <u64>RADIX_LOW << LEAF_SHIFT;
 
-/** page_lookup below LOW_PAGES, for loops. @param root of the table, of the least height. */
+/** page_lookup below LOW_PAGES, for loops. @param root the low root of the table (radix.ts). */
 // @ts-expect-error: decorator
 @inline
 export function low_entry(root: usize, page: u32): usize {

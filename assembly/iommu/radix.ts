@@ -18,7 +18,7 @@ const ROOT = 0;
 const HEIGHT = 4;
 /** A table is no lower: entries of 256 GiB, or dirty bits of 32 TiB. */
 const HEIGHT_MIN: u32 = 2;
-/** Leaves that a table of the least height holds. */
+/** Leaves that a table of the least height holds; a taller one has them below its first child. */
 export const RADIX_LOW = 1 << 20;
 const NODE_SIZE = 4096;
 const BITS = 10;
@@ -35,10 +35,20 @@ export function radix_get(t: usize, index: u64): usize {
   return node;
 }
 
-/** The root of a table of the least height, for walks of two loads; 0: none, or a taller one. */
+/**
+ * Where the numbers below RADIX_LOW are found by two loads: the root of a table of the least height, or the node that took its place when the
+ * table grew. 0: none of them has a leaf.
+ */
+export function radix_low(t: usize): usize {
+  let node = <usize>load<u32>(t, ROOT);
+  for (let h = load<u32>(t, HEIGHT); h > HEIGHT_MIN && node != 0; --h) node = <usize>load<u32>(node);
+  return node;
+}
+
+/** radix_low without a call, for a table that has not grown; 0: it has, or it is empty. */
 // @ts-expect-error: decorator
 @inline
-export function radix_low(t: usize): usize {
+export function radix_root(t: usize): usize {
   return load<u32>(t, HEIGHT) == HEIGHT_MIN ? <usize>load<u32>(t, ROOT) : 0;
 }
 

@@ -91,7 +91,7 @@ async function translation(n: number): Promise<Row[]> {
 async function pins(): Promise<Row[]> {
   const { core, mm, iommu } = await table();
   const x = core.exports;
-  const base = 1n << 42n;
+  const base = 1n << 34n;
   x.iommu_map(iommu, mm, base, base + BigInt(RAM_PAGES) * 4096n - 1n, VADDR, 3, 0n);
   x.pin_page_run(iommu, base, RAM_PAGES, 3, 0);
   x.unpin_page_run(iommu, base, RAM_PAGES);

@@ -34,7 +34,7 @@ export function page_lookup(iommu: usize, iova: u64): usize {
 }
 
 /** Pages below the low root: 256 GiB. */
-export const LOW_PAGES: u64 = <u64>RADIX_LOW << LEAF_SHIFT;
+export const LOW_PAGES: u64 = RADIX_LOW << LEAF_SHIFT;
 
 /** page_lookup below LOW_PAGES, for loops. @param root the low root of the table (radix.ts). */
 // @ts-expect-error: decorator

@@ -10,7 +10,7 @@ import { unpin_force } from './pfn';
 import { radix_destroy } from './radix';
 import { ranges_from, ranges_next, slot_key, slot_last, slot_meta, slot_value } from './ranges';
 import { ranges_destroy } from './ranges_edit';
-import { ARENA, ENTRIES, IOMMU_SIZE, LEAF_INDEX, MAPS, NEXT_IOMMU, NO_INDEX, PAGES, RUNS } from './record';
+import { ARENA, ENTRIES, IOMMU_SIZE, MAPS, NEXT_IOMMU, NO_INDEX, PAGES, RUNS } from './record';
 import { runs_map, runs_unmap } from './runs';
 
 /** @param flavour FLAVOUR_*. @returns an iommu without maps, or 0: the heap is full. */
@@ -21,7 +21,6 @@ export function iommu_create(arena: usize, pages: usize, flavour: u32): usize {
   store<u32>(iommu, <u32>pages, PAGES);
   store<u32>(iommu, flavour, IOMMU_FLAVOUR);
   store<u32>(iommu, 65535, IOMMU_AVAIL);
-  store<u64>(iommu, NO_INDEX, LEAF_INDEX);
   store<u32>(iommu, load<u32>(pages, PAGES_IOMMUS), NEXT_IOMMU);
   store<u32>(pages, <u32>iommu, PAGES_IOMMUS);
   return iommu;

@@ -1,26 +1,12 @@
 // Leaves of page entries (entry.ts draws an entry): finding one, walking those in use, forgetting what only caches.
 import { IOMMU_PINNED_PAGES, PTE_FRAME, PTE_PINS, PTE_VALID } from '../abi';
 import { is_zero } from '../mem';
-import { LEAF_SIZE, radix_next, radix_remove, radix_get } from './radix';
-import { ARENA, ENTRIES, LEAF, LEAF_INDEX, LEAF_SHIFT, NO_INDEX } from './record';
+import { LEAF_SIZE, radix_get, radix_next, radix_remove } from './radix';
+import { ARENA, ENTRIES, LEAF_SHIFT, NO_INDEX } from './record';
 
-/** The leaf of entries with this number (page >> 6), or 0. The last one is remembered. */
+/** The leaf of entries with this number (page >> 6), or 0. */
 export function leaf_of(iommu: usize, index: u64): usize {
-  return leaf_near(iommu, index);
-}
-
-/** leaf_of for those who mostly ask for the same leaf again. */
-// @ts-expect-error: decorator
-@inline
-export function leaf_near(iommu: usize, index: u64): usize {
-  return load<u64>(iommu, LEAF_INDEX) == index ? <usize>load<u32>(iommu, LEAF) : leaf_search(iommu, index);
-}
-
-function leaf_search(iommu: usize, index: u64): usize {
-  const leaf = radix_get(iommu + ENTRIES, index);
-  store<u64>(iommu, leaf != 0 ? index : NO_INDEX, LEAF_INDEX);
-  store<u32>(iommu, <u32>leaf, LEAF);
-  return leaf;
+  return radix_get(iommu + ENTRIES, index);
 }
 
 /** The next page in [page, last] whose entry is in use, or NO_INDEX. A leaf that is not there costs one step, whatever it spans. */
@@ -75,7 +61,6 @@ export function entries_revoke(iommu: usize, first: u64, last: u64): void {
 
 /** Frees the leaf of this number, which holds nothing. */
 export function leaf_remove(iommu: usize, index: u64): void {
-  store<u64>(iommu, NO_INDEX, LEAF_INDEX);
   radix_remove(iommu + ENTRIES, <usize>load<u32>(iommu, ARENA), index);
 }
 

@@ -6,7 +6,7 @@ import { MAP_LOCK_CAP, MM_LIMIT, PIN_SHORT, PROT_WRITE, PTE_FRAME, PTE_ORPHAN, P
 import { dirty_mark } from './dirty';
 import { entries_fill, map_mm, unmapped_errno } from './entry';
 import { injected, PIN_ERRNO } from './inject';
-import { entries_next, entry_at, entry_clear, leaf_near, leaf_of, leaf_remove } from './leaf';
+import { entries_next, entry_at, entry_clear, leaf_of, leaf_remove } from './leaf';
 import { mm_lock, mm_may_lock } from './mm';
 import { pages_put } from './pages';
 import { LEAF_SIZE } from './radix';
@@ -36,7 +36,7 @@ export function pin_page_run(iommu: usize, iova: u64, npage: u32, prot: u32, out
     const index = page >> LEAF_SHIFT;
     const place = <u32>page & 63;
     const n = min(npage - done, 64 - place);
-    let leaf = leaf_near(iommu, index);
+    let leaf = leaf_of(iommu, index);
     let k: u32 = 0;
     if (leaf != 0) k = pin_entries(iommu, leaf + (<usize>place << 4), page, n, prot);
     if (k < n) {
@@ -216,7 +216,7 @@ export function unpin_page_run(iommu: usize, iova: u64, npage: u32): void {
     const page = first + done;
     const place = <u32>page & 63;
     const n = min(npage - done, 64 - place);
-    const leaf = leaf_near(iommu, page >> LEAF_SHIFT);
+    const leaf = leaf_of(iommu, page >> LEAF_SHIFT);
     if (leaf == 0 || !unpin_entries(iommu, leaf + (<usize>place << 4), page, n)) {
       for (let i: u32 = 0; i < n; ++i) {
         if (map_of(iommu, page + i) == 0) return;

@@ -19,7 +19,7 @@ const HEIGHT = 4;
 /** A table is no lower: entries of 256 GiB, or dirty bits of 32 TiB. */
 const HEIGHT_MIN: u32 = 2;
 /** Leaves that a table of the least height holds; a taller one has them below its first child. */
-export const RADIX_LOW = 1 << 20;
+export const RADIX_LOW: u64 = 1 << 20;
 const NODE_SIZE = 4096;
 const BITS = 10;
 

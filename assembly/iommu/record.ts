@@ -15,8 +15,6 @@
 //       36    4 mixed         1: the maps are of several mms
 //       40    4 avail         maps that may still be made
 //       44    4 inject        first page with injected errors (inject.ts)
-//       48    8 leaf_index    the leaf of entries used last: its number, and
-//       56    4 leaf          its address
 //       60    4 pin_nth       0: off; n: the n-th page that is newly pinned from now on fails with ENOMEM, then off again
 //       64    4 read_nth      0: off; n: the n-th piece of dma_rw from now on fails with EFAULT, then off again
 //       68    4 pinned_pages  entries with a pin
@@ -37,8 +35,6 @@ export const NEXT_IOMMU = 8;
 export const MM = 32;
 export const MIXED = 36;
 export const INJECT = 44;
-export const LEAF_INDEX = 48;
-export const LEAF = 56;
 export const ENTRIES = 72;
 export const DIRTY = 80;
 export const MAPS = 96;
@@ -47,7 +43,7 @@ export const IOMMU_SIZE = 2048;
 
 /** Entries a leaf holds, as a shift. */
 export const LEAF_SHIFT = 6;
-/** A number that no leaf of entries has. */
+/** No page, no leaf of entries has this number. */
 export const NO_INDEX: u64 = 0xffffffffffffffff;
 /** Page number of the last iova. */
 export const LAST_PAGE: u64 = 0xfffffffffffff;

@@ -131,6 +131,8 @@ export function cp_init(cp: usize, iommu: usize, word1: u32, cpa: u32): i32 {
 }
 
 /** Sets size of an IDAW and of a block. */
+// @ts-expect-error: decorator
+@inline
 export function cp_set_geometry(cp: usize, idaw_size: u32, block_shift: u32): void {
   store<u32>(cp, idaw_size, CP_IDAW_SIZE);
   store<u32>(cp, block_shift, CP_BLOCK_SHIFT);
@@ -183,6 +185,8 @@ function chain_build(cp: usize, iommu: usize, address: u32): i32 {
 }
 
 /** Notes the chain of `len` CCWs at `host`, `translated` of them done; the next one goes behind it. There must be fewer than 16. */
+// @ts-expect-error: decorator
+@inline
 export function chain_add(cp: usize, address: u32, len: u32, host: usize, translated: u32): void {
   const count = load<u32>(cp, CP_CHAIN_COUNT);
   const chain = chain_at(cp, count);

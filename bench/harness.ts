@@ -88,7 +88,7 @@ async function calibrate(candidate: Candidate, turn: number): Promise<number> {
   }
 }
 
-function median(values: number[]): number {
+export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[sorted.length >> 1] ?? Number.NaN;
 }

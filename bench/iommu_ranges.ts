@@ -1,6 +1,6 @@
 // The table of maps: overlap test and insertion, lookup, exact and range unmap, at 1k, 65k and 1M one-page maps in random order.
 import bintrees from 'bintrees';
-import { measure, type Row, rowOf } from './harness.ts';
+import { measure, median, type Row, rowOf } from './harness.ts';
 import { ENTRIES, label, native, placeIovas, shuffledPages, Tree, table, VADDR, withC } from './iommu_support.ts';
 import { SortedColumns } from './peers/iommu_optimised.ts';
 
@@ -24,14 +24,14 @@ async function ofSize(n: number): Promise<Row[]> {
 
   // One run maps everything once, timed apart from the clearing between the rounds.
   const fill = async (clearIt: () => void, run: () => void): Promise<number> => {
-    let best = Number.POSITIVE_INFINITY;
-    for (let round = 0; round < (n > 100_000 ? 3 : 9); round++) {
+    // The first one warms up.
+    const times = Array.from({ length: n > 100_000 ? 4 : 10 }, () => {
       clearIt();
       const start = performance.now();
       run();
-      best = Math.min(best, ((performance.now() - start) * 1e6) / n);
-    }
-    return best;
+      return ((performance.now() - start) * 1e6) / n;
+    });
+    return median(times.slice(1));
   };
   const btree = new Tree();
   const rb = new bintrees.RBTree<{ first: number; last: number }>((a, b) => a.first - b.first);

@@ -131,8 +131,6 @@ export function cp_init(cp: usize, iommu: usize, word1: u32, cpa: u32): i32 {
 }
 
 /** Sets size of an IDAW and of a block. */
-// @ts-expect-error: decorator
-@inline
 export function cp_set_geometry(cp: usize, idaw_size: u32, block_shift: u32): void {
   store<u32>(cp, idaw_size, CP_IDAW_SIZE);
   store<u32>(cp, block_shift, CP_BLOCK_SHIFT);

@@ -10,14 +10,15 @@ import { map_mm } from './entry';
 import { entries_count, entries_drop } from './leaf';
 import { mm_get, mm_put } from './mm';
 import { unpin_force } from './pfn';
-import { COUNT, key_at, last_at, LEN, NEXT, ranges_find, ranges_find_many, ranges_from, ranges_overlap, slot_key, slot_last, slot_meta } from './ranges';
-import { ranges_insert, ranges_remove } from './ranges_edit';
+import { COUNT, key_at, last_at, LEN, NEXT, ranges_find, ranges_find_many, ranges_from, slot_key, slot_last, slot_meta } from './ranges';
+import { OVERLAP, ranges_insert, ranges_remove } from './ranges_edit';
 import { ARENA, MAPS, MIXED, MM } from './record';
 import { runs_map, runs_unmap } from './runs';
 
 /** Would a map of [iova, last] be taken? @returns 0; -EEXIST a map is there; -ENOSPC no map is left. */
 export function iommu_map_check(iommu: usize, iova: u64, last: u64): i32 {
-  if (ranges_overlap(iommu + MAPS, iova, last)) return -EEXIST;
+  const there = ranges_from(iommu + MAPS, iova);
+  if (there != 0 && slot_key(there) <= last) return -EEXIST;
   return load<u32>(iommu, IOMMU_AVAIL) == 0 ? -ENOSPC : 0;
 }
 
@@ -29,11 +30,12 @@ export function iommu_map_check(iommu: usize, iova: u64, last: u64): i32 {
  * dirty tracking runs and the map has more than 2^31 - 1 pages. Nothing is mapped after a failure.
  */
 export function iommu_map(iommu: usize, mm: usize, iova: u64, last: u64, vaddr: u64, meta: u32, end: u64): i32 {
-  let failed = iommu_map_check(iommu, iova, last);
-  if (failed != 0) return failed;
+  if (load<u32>(iommu, IOMMU_AVAIL) == 0) return iommu_map_check(iommu, iova, last);
   const maps = iommu + MAPS;
   const map = ranges_insert(maps, <usize>load<u32>(iommu, ARENA), iova, last, vaddr, <u32>mm | meta);
+  if (map == OVERLAP) return -EEXIST;
   if (map == 0) return -ENOMEM;
+  let failed: i32 = 0;
   if (load<u32>(iommu, IOMMU_DOMAINS) != 0) failed = runs_map(iommu, iova, last, vaddr, <u32>mm | meta, end, load<u32>(mm, MM_LIMIT));
   if (failed == 0 && load<u32>(iommu, IOMMU_DIRTY_ON) != 0 && !dirty_fits(iova, last)) {
     runs_unmap(iommu, iova, last, mm);

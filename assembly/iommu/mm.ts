@@ -18,8 +18,8 @@ import { arena_free, arena_mm_begin, arena_mm_end, arena_zalloc } from '../arena
 import { EEXIST, ENOMEM, MM_LIMIT, MM_LOCKED, VMA_RAM } from '../abi';
 import { iommus_forget } from './forget';
 import { pages_put, pages_seen } from './pages';
-import { RANGES_SIZE, ranges_find, ranges_from, ranges_overlap, slot_key, slot_last, slot_meta, slot_set_key, slot_set_last, slot_set_value, slot_value } from './ranges';
-import { ranges_destroy, ranges_insert, ranges_remove } from './ranges_edit';
+import { RANGES_SIZE, ranges_find, ranges_from, slot_key, slot_last, slot_meta, slot_set_key, slot_set_last, slot_set_value, slot_value } from './ranges';
+import { OVERLAP, ranges_destroy, ranges_insert, ranges_remove } from './ranges_edit';
 
 const ARENA = 0;
 const PAGES = 4;
@@ -77,16 +77,16 @@ export function mm_dead(mm: usize): bool {
  * @returns 0; -EEXIST something is there; -ENOMEM the heap is full. Nothing changed on failure.
  */
 export function mm_map(mm: usize, start: u64, last: u64, value: u64, meta: u32): i32 {
-  if (ranges_overlap(mm + VMAS, start, last)) return -EEXIST;
-  return insert(mm, start, last, value, meta) ? 0 : -ENOMEM;
+  const slot = insert(mm, start, last, value, meta);
+  return slot == OVERLAP ? -EEXIST : slot == 0 ? -ENOMEM : 0;
 }
 
-function insert(mm: usize, start: u64, last: u64, value: u64, meta: u32): bool {
+function insert(mm: usize, start: u64, last: u64, value: u64, meta: u32): usize {
   const arena = <usize>load<u32>(mm, ARENA);
   const before = arena_mm_begin(arena);
   const slot = ranges_insert(mm + VMAS, arena, start, last, value, meta);
   arena_mm_end(arena, before);
-  return slot != 0;
+  return slot;
 }
 
 /**
@@ -111,7 +111,7 @@ export function mm_unmap(mm: usize, start: u64, last: u64): i32 {
       if (end > last) {
         // The middle of one range goes: its tail becomes a range of its own first, since only that can fail.
         slot_set_last(slot, last);
-        if (!insert(mm, last + 1, end, value + (last + 1 - key), meta)) {
+        if (insert(mm, last + 1, end, value + (last + 1 - key), meta) == 0) {
           slot_set_last(slot, end);
           return -ENOMEM;
         }

@@ -137,8 +137,11 @@ export function ranges_next(slot: usize): usize {
 
 /** The range that holds `key`, else the first one behind it, else 0. */
 export function ranges_from(t: usize, key: u64): usize {
-  if (load<u32>(t, ROOT) == 0) return 0;
-  const found = descend(t, biased(key));
+  return load<u32>(t, ROOT) == 0 ? 0 : found_from(descend(t, biased(key)), key);
+}
+
+/** The answer of ranges_from where descend has been. */
+export function found_from(found: u64, key: u64): usize {
   const leaf = <usize>found;
   const r = <u32>(found >> 32);
   if (r != 0) {
@@ -152,12 +155,6 @@ export function ranges_from(t: usize, key: u64): usize {
     if (slot_last(at) >= key) return at;
   }
   return leaf;
-}
-
-/** Is any value of [key, last] in a range? */
-export function ranges_overlap(t: usize, key: u64, last: u64): bool {
-  const there = ranges_from(t, key);
-  return there != 0 && slot_key(there) <= last;
 }
 
 /** How many searches wait for memory together. */

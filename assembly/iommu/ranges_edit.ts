@@ -3,7 +3,7 @@
 import { add_u32 } from '../mem';
 import { arena_alloc, arena_free } from '../arena';
 import {
-  biased, CHILD, COUNT, descend, FAN_OUT, HEIGHT, HIT, KEY, LAST, LEAF_BYTES, LEN, META, NEXT, NODE_BYTES, PATH, PREV, RANGES_SIZE, ROOT, VALUE,
+  biased, CHILD, COUNT, descend, FAN_OUT, found_from, HEIGHT, HIT, KEY, LAST, LEAF_BYTES, LEN, META, NEXT, NODE_BYTES, PATH, PREV, RANGES_SIZE, ROOT, slot_key, VALUE,
 } from './ranges';
 
 const LARGEST: i64 = i64.MAX_VALUE;
@@ -109,8 +109,11 @@ function shift_left(leaf: usize, left: usize, n: u32): void {
   set_len(leaf, len, len - n);
 }
 
+/** Answer of ranges_insert: a range is there. No slot has this address. */
+export const OVERLAP: usize = 1;
+
 /**
- * Inserts a range that overlaps none in the table. @returns its slot, or 0: the heap is full, and the table is as before.
+ * Inserts a range. @returns its slot; 0: the heap is full; OVERLAP: it would overlap one of the table. The table is as before then.
  */
 export function ranges_insert(t: usize, arena: usize, key: u64, last: u64, value: u64, meta: u32): usize {
   const k = biased(key);
@@ -120,6 +123,10 @@ export function ranges_insert(t: usize, arena: usize, key: u64, last: u64, value
     store<u32>(t, <u32>root, ROOT);
   }
   let found = descend(t, k);
+  if (load<u32>(t, COUNT) != 0) {
+    const there = found_from(found, key);
+    if (there != 0 && slot_key(there) <= last) return OVERLAP;
+  }
   if (load<u32>(<usize>found, LEN) == FAN_OUT) {
     if (!make_room(t, arena, <usize>found, <u32>(found >> 32), k)) return 0;
     found = descend(t, k);

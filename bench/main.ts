@@ -34,11 +34,11 @@ const report = {
   rows,
 };
 
-if (values.json) process.stdout.write(`${JSON.stringify(report, null, 1)}\n`);
+if (values.json) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
 else print();
 if (values.save) {
   mkdirSync(join(here, 'results'), { recursive: true });
-  writeFileSync(join(here, 'results', `${report.date}.json`), `${JSON.stringify(report, null, 1)}\n`);
+  writeFileSync(join(here, 'results', `${report.date}.json`), `${JSON.stringify(report, null, 2)}\n`);
 }
 
 function print(): void {

@@ -402,17 +402,19 @@ class Walk {
   }
 }
 
+/** Refusals that a walk seldom meets: DMA with another owner, a unit that is elsewhere, what is in use. Walks go on until all were met. */
+const RARE = ['bind -1', 'device -1', 'set -1', 'attach -22', 'unset -16', 'destroy -16', 'open -16'];
+
 describe('objects in any order', () => {
   it('answer by the rules, and nothing is left when all is closed', async () => {
     const seen = new Set<string>();
-    for (let run = 0; run < runs(40); run++) {
+    const missing = () => RARE.filter((outcome) => !seen.has(outcome));
+    for (let run = 0; run < runs(40) || (run < runs(400) && missing().length > 0); run++) {
       const walk = new Walk(await createVfio(), new Random(seed + run));
       for (let i = 0; i < 600; i++) walk.step();
       walk.end();
       for (const outcome of walk.seen) seen.add(outcome);
     }
-    // The rare refusals were met, too: DMA with another owner, a unit that is elsewhere, what is in use.
-    for (const rare of ['bind -1', 'device -1', 'set -1', 'attach -22', 'unset -16', 'destroy -16', 'open -16'])
-      expect([...seen]).toContain(rare);
+    expect(missing()).toEqual([]);
   });
 });

@@ -136,7 +136,6 @@ export const ORB_SIZE = 32;
 // Limits of a channel program (spec ccw section 8).
 export const CCWCHAIN_LEN_MAX = 256;
 export const CCWCHAIN_COUNT_MAX = 16;
-export const IDAL_LEN_MAX = 33;
 
 // Channel program, `cp` (assembly/ccw/cp.ts draws it).
 export const CP_ARENA = 0;

@@ -1,12 +1,5 @@
-// Addresses and bytes: range checks, alignment, big-endian access, copies. The lowest room of the core; imports nothing.
-// Kernel counterpart: asm/byteorder.h, linux/align.h, linux/overflow.h.
-
-/** Does [start, start + size) leave the 64-bit address space? A range may end exactly at 2^64. size 0 wraps never. */
-// @ts-expect-error: decorator
-@inline
-export function range_wraps(start: u64, size: u64): bool {
-  return size != 0 && start + (size - 1) < start;
-}
+// Addresses and bytes: alignment, byte order, zeros. The lowest room of the core; imports nothing.
+// Kernel counterpart: asm/byteorder.h, linux/align.h.
 
 // @ts-expect-error: decorator
 @inline
@@ -21,26 +14,8 @@ export function swap32(value: u32): u32 {
   return rotl(value & 0xff00ff00, 8) | rotr(value & 0x00ff00ff, 8);
 }
 
-// @ts-expect-error: decorator
-@inline
-export function get_be16(p: usize): u32 {
-  return <u32>bswap<u16>(load<u16>(p));
-}
-
-export function get_be32(p: usize): u32 {
-  return bswap<u32>(load<u32>(p));
-}
-
-export function get_be64(p: usize): u64 {
-  return bswap<u64>(load<u64>(p));
-}
-
 export function put_be32(p: usize, value: u32): void {
   store<u32>(p, bswap<u32>(value));
-}
-
-export function put_be64(p: usize, value: u64): void {
-  store<u64>(p, bswap<u64>(value));
 }
 
 /** Adds to a counter in a record. */

@@ -1,6 +1,6 @@
 // Makes and destroys the iommu object (record.ts draws it), attaches it to a translation domain, and answers what the host asks about it.
 import { arena_free, arena_zalloc } from '../arena';
-import { ERANGE, IOMMU_AVAIL, IOMMU_DOMAINS, IOMMU_FLAVOUR, IOMMU_PINNED_PAGES, UNMAP_ALL } from '../abi';
+import { ERANGE, IOMMU_AVAIL, IOMMU_DOMAINS, IOMMU_FLAVOUR, UNMAP_ALL } from '../abi';
 import { iommu_dirty_stop } from './dirty';
 import { iommu_unmap } from './dma';
 import { map_mm } from './entry';

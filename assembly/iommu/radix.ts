@@ -8,7 +8,6 @@
 import { arena_free, arena_zalloc } from '../arena';
 import { is_zero } from '../mem';
 
-export const RADIX_SIZE = 8;
 /** Bytes of a leaf; zeroed when made. */
 export const LEAF_SIZE = 1024;
 /** No leaf: the answer of radix_next at the end. */

@@ -1,23 +1,18 @@
 // The comparison of recorded sequences judges: what a mark, a trait or a reason excuses is no more than it says. Each case spoils a result that is
 // as recorded and expects the verdict to change.
 import { beforeAll, describe, expect, it } from 'vitest';
-import { ManualClock } from '../../host/clock.ts';
-import { createVfio, type VfioInstance } from '../../host/inline.ts';
+import type { VfioInstance } from '../../host/inline.ts';
 import { compareLine } from '../../host/vmm/recorded/check.ts';
-import { parseMachine } from '../../host/vmm/recorded/description.ts';
 import type { Line, LineResult, StepResult } from '../../host/vmm/recorded/lines.ts';
-import { buildRecordedMachine } from '../../host/vmm/recorded/machine.ts';
 import { type RecordedMachine, runLine } from '../../host/vmm/recorded/runner.ts';
-import { loadLines, loadText } from '../support/data.ts';
+import { loadLines } from '../support/data.ts';
+import { recordedMachine } from '../support/recorded_machine.ts';
 
-const MiB = 1024 * 1024;
 let vfio: VfioInstance;
 let machine: RecordedMachine;
 
 beforeAll(async () => {
-  const clock = new ManualClock();
-  vfio = await createVfio({ length: 96 * MiB, heapSize: 16 * MiB, clock, machine: { devices: [] } });
-  machine = buildRecordedMachine(vfio, clock, parseMachine(await loadText('insn/machine.json')));
+  ({ vfio, machine } = await recordedMachine());
 });
 
 async function lineOf(id: string): Promise<Line> {

@@ -1,13 +1,11 @@
 // Rules of guest instructions that no recorded sequence of the sample shows, each from its sheet's sentence.
 import { describe, expect, it } from 'vitest';
 import { EACCES, EAGAIN, EBUSY, EFAULT, EINVAL, EIO, ENODEV, EPERM } from '../../assembly/abi.ts';
-import { createVfio, ManualClock } from '../../host/inline.ts';
+import { createVfio } from '../../host/inline.ts';
 import { VirtualSubchannel } from '../../host/vmm/css/subchannel.ts';
 import { startResult } from '../../host/vmm/css/vfio_backend.ts';
-import { parseMachine } from '../../host/vmm/recorded/description.ts';
-import { buildRecordedMachine } from '../../host/vmm/recorded/machine.ts';
 import { runLine } from '../../host/vmm/recorded/runner.ts';
-import { loadText } from '../support/data.ts';
+import { recordedMachine } from '../support/recorded_machine.ts';
 import { Guest } from '../support/zpci.ts';
 
 const OPERAND = { pgm: 0x15 };
@@ -285,9 +283,7 @@ describe('TPI', () => {
   });
 
   it('names the image of the subchannel where images are enabled', async () => {
-    const clock = new ManualClock();
-    const vfio = await createVfio({ length: 96 << 20, heapSize: 16 << 20, clock, machine: { devices: [] } });
-    const machine = buildRecordedMachine(vfio, clock, parseMachine(await loadText('insn/machine.json')));
+    const { vfio, machine } = await recordedMachine();
     const msch = {
       set: [['0x100900', `1234567818800000800000000000ff00${'00'.repeat(36)}`]] as const,
       i: 'MSCH',

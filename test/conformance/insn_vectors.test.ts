@@ -1,12 +1,10 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { ManualClock } from '../../host/clock.ts';
-import { createVfio, type VfioInstance } from '../../host/inline.ts';
+import type { VfioInstance } from '../../host/inline.ts';
 import { compareLine } from '../../host/vmm/recorded/check.ts';
-import { parseMachine } from '../../host/vmm/recorded/description.ts';
 import type { Line } from '../../host/vmm/recorded/lines.ts';
-import { buildRecordedMachine } from '../../host/vmm/recorded/machine.ts';
 import { type RecordedMachine, runLine } from '../../host/vmm/recorded/runner.ts';
-import { loadLines, loadText } from '../support/data.ts';
+import { loadLines } from '../support/data.ts';
+import { recordedMachine } from '../support/recorded_machine.ts';
 
 const ZPCI = [
   'clp',
@@ -23,16 +21,13 @@ const ZPCI = [
   'random',
 ];
 const CHANNEL = ['3270', 'addr', 'ccw', 'cmd', 'func', 'ida', 'msch', 'orb', 'random', 'sid', 'tpi', 'virtio'];
-const MiB = 1024 * 1024;
 
 describe('recorded instruction sequences', () => {
   let vfio: VfioInstance;
   let machine: RecordedMachine;
 
   beforeAll(async () => {
-    const clock = new ManualClock();
-    vfio = await createVfio({ length: 96 * MiB, heapSize: 16 * MiB, clock, machine: { devices: [] } });
-    machine = buildRecordedMachine(vfio, clock, parseMachine(await loadText('insn/machine.json')));
+    ({ vfio, machine } = await recordedMachine());
   });
 
   const unexplained = async (file: string): Promise<string[]> => {
